@@ -1,0 +1,61 @@
+# Every target does all its own set-up: a virtual environment in .venv, and the package with its development tools in it.
+#   make demo                          draw the data, train, compare, and leave a picture and a page
+#   make test                          the quick tests
+#   make setup PYTHON=python3.12       choose the interpreter (3.10 to 3.13)
+#   make setup PIP_ARGS="--index-url …"  pass options to pip, for example to install PyTorch's smaller CPU build
+
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.10 python; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$name && break; done)
+VENV ?= .venv
+RUN := $(VENV)/bin/python -m
+PIP_ARGS ?=
+INSTALLED := $(VENV)/.polyscale-installed
+PYTEST := OMP_NUM_THREADS=1 $(RUN) pytest -n 2 -q
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all check format bench docs
+
+help:
+	@echo "make setup | demo | test | test-all | check | format | bench | docs"
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+		echo "error: Python 3.10 or newer is needed; name one with: make setup PYTHON=python3.12" >&2; exit 2; }
+	@$(RUN) pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) || { \
+		echo "error: $(PYTHON) cannot make a virtual environment; install its venv module (on Debian and Ubuntu: the" \
+			"package python3-venv), or name another interpreter with: make setup PYTHON=..." >&2; exit 2; }
+	$(RUN) pip install --quiet $(PIP_ARGS) -e ".[dev,lite]"
+	@touch $@
+
+demo: setup
+	$(RUN) polyscale demo
+
+test: setup
+	$(PYTEST) -m "not slow and not gpu"
+
+# Status 5 of pytest means that no test was chosen.
+test-all: test
+	$(PYTEST) -m "slow and not gpu" || [ $$? -eq 5 ]
+
+check: setup
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(VENV)/bin/lint-imports
+
+format: setup
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+# The scripts that take minutes; each says in its head what it measures. Hours-long ones are run by hand.
+BENCHMARKS ?= $(sort $(wildcard benchmarks/*.py))
+bench: setup
+	@for script in $(BENCHMARKS); do echo "== $$script"; $(VENV)/bin/python $$script || exit 1; done
+
+docs: setup
+	@mkdir -p docs/reference
+	$(RUN) typer polyscale.cli.app utils docs --name polyscale --output docs/reference/cli.md

@@ -1,0 +1,59 @@
+"""Training FLOPs of the four ways of combining scales, counted by PyTorch over one forward and backward pass.
+
+The article's Table 3 gives 1.00, 1.00, 5.25 and 1.25 for single scale, average pooling, explicit (0.5, 1, 2) and hierarchical (0.5, 1).
+The heads come on top here: the hierarchical form runs its attention head at both scales.
+"""
+
+import argparse
+
+import torch
+from record import save, show
+from torch.utils.flop_counter import FlopCounterMode
+
+from polyscale.backbones import BackboneConfig
+from polyscale.decoders import DecoderConfig
+from polyscale.losses import LossConfig, Objective
+from polyscale.models import AttentionConfig, ModelConfig, MultiScaleConfig, build_model
+
+NETWORKS = {
+    # name: backbone, decoder, output stride, width of the attention head, crop
+    "EfficientNet-Lite0, light": ("tf_efficientnet_lite0", "light", None, 64, (256, 320)),
+    "ResNet-50, DeepLabV3+": ("resnet50", "deeplabv3plus", 8, 256, (256, 512)),
+    "HRNet-W48, OCR": ("hrnet_w48", "ocr", None, 256, (256, 512)),
+}
+
+
+def count(network: str, method: str, num_classes: int = 19) -> int:
+    """Multiply-adds times two of one training step on one crop."""
+    backbone, decoder, stride, width, crop = NETWORKS[network]
+    config = ModelConfig(
+        backbone=BackboneConfig(name=backbone, output_stride=stride),
+        decoder=DecoderConfig(kind=decoder),
+        multiscale=MultiScaleConfig(method=method, attention=AttentionConfig(channels=width)),
+    )
+    torch.manual_seed(0)
+    model = build_model(config, num_classes).train()
+    objective = Objective(LossConfig(main="cross_entropy"))
+    images, labels = torch.rand(2, 3, *crop), torch.zeros(2, *crop, dtype=torch.int64)
+    with FlopCounterMode(display=False) as counter:
+        objective(model(images, model.train_scales), labels)["total"].backward()
+    return counter.get_total_flops() // 2
+
+
+def main() -> None:
+    """Count, print, record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
+    networks = parser.parse_args().networks
+    rows, values = [], {}
+    for network in networks:
+        flops = {method: count(network, method) for method in ("single", "average", "explicit", "hierarchical")}
+        ratios = {method: number / flops["single"] for method, number in flops.items()}
+        values[network] = {"crop": NETWORKS[network][-1], "training_flops_a_crop": flops, "ratio_to_single": ratios}
+        rows.append([network, f"{flops['single'] / 1e9:.1f} G", *(f"{ratios[method]:.3f}x" for method in ratios)])
+    show("training FLOPs against one scale", ["network", "single, a crop", "single", "average", "explicit", "hierarchical"], rows)
+    save("training_flops", {"networks": values})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The contract that every backbone keeps, and its configuration.
+
+Unusual here: map k has ceil(H / stride_k) x ceil(W / stride_k) pixels for *every* input size from one pixel up,
+whatever a library's model does at sizes that its stride does not divide. Images of any size and any scale of them can
+then be shown to any network.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from polyscale.config import Config
+
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Backbone", "BackboneConfig", "map_size"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class BackboneConfig(Config):
+    """Which backbone, and what it starts from.
+
+    Attributes:
+        name: ``tiny`` (in-house, no weights) or the name of any timm model with feature maps, such as ``resnet50``.
+        pretrained: False for random weights, True for the model's ImageNet weights, or the path of a ``.safetensors``
+            or ``.pth`` file that holds the timm model's state dict.
+        output_stride: input pixels per pixel of the coarsest map: 8, 16 or 32; None for the model's own.
+        checkpointing: compute activations again in the backward pass instead of keeping them: less memory, about a
+            third more time.
+        drop_path: probability of skipping a residual branch in training (stochastic depth), where the model has them.
+        dilate_first_blocks: whether a ResNet's dilated stages dilate their first block as well, as the DeepLabV3+
+            networks published with scale attention do; timm's own leave it as the stage before.
+        branch_upsampling: how HRNet's branches reach a finer branch's size: ``bilinear`` as published for segmentation,
+            or ``nearest`` as timm classifies with.
+    """
+
+    name: str = Field(default="resnet50", min_length=1)
+    pretrained: bool | str = False
+    output_stride: Literal[8, 16, 32] | None = None
+    checkpointing: bool = False
+    drop_path: float = Field(default=0.0, ge=0.0, lt=1.0)
+    dilate_first_blocks: bool = False
+    branch_upsampling: Literal["bilinear", "nearest"] = "bilinear"
+
+
+class Backbone(nn.Module, ABC):
+    """Images to feature maps.
+
+    Attributes:
+        channels: channels of each map, fine to coarse.
+        strides: input pixels per map pixel of each map, fine to coarse.
+        mean: per-channel mean of RGB in [0, 1] that the weights were trained with.
+        std: per-channel standard deviation likewise.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Normalised images to maps, fine to coarse.
+
+        Args:
+            x: (N, 3, H, W), RGB less ``mean`` and over ``std``.
+
+        Returns:
+            Map k of shape (N, channels[k], ceil(H / strides[k]), ceil(W / strides[k])).
+        """
+
+
+def map_size(size: Sequence[int], stride: int) -> tuple[int, int]:
+    """ceil(H / stride), ceil(W / stride)."""
+    height, width = size
+    return -(-height // stride), -(-width // stride)

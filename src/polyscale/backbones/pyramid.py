@@ -1,0 +1,169 @@
+"""Feature pyramids of timm models.
+
+Unusual here: models differ in what they do at sizes that their stride does not divide. Convolutions with padding give
+ceil(H / stride), as the contract asks; patch-wise stems (ConvNeXt, Swin) give the floor, or refuse. One look at a 33 x
+33 image, when the model is built, tells which it is; only the second kind is padded at the right and bottom (repeating
+the border) and its maps cropped, so that the first kind stays exactly the network that others trained.
+"""
+
+import difflib
+import math
+import warnings
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from polyscale.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, BackboneConfig, map_size
+from polyscale.backbones.checkpointing import hold_statistics_when_recomputing
+from polyscale.backbones.pretrained import load_pretrained
+from polyscale.config import UserError
+
+__all__ = ["TimmBackbone", "create_body", "normalisation"]
+
+OUTPUT_STRIDES = (8, 16, 32)
+
+
+class TimmBackbone(Backbone):
+    """Any timm model with feature maps.
+
+    Args:
+        config: the name must be timm's.
+
+    Raises:
+        UserError: the name, the output stride, the weights or another option cannot be had.
+    """
+
+    body: Any
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.body = create_body(config)
+        info = self.body.feature_info
+        self.channels = tuple(int(count) for count in info.channels())
+        self.strides = tuple(int(stride) for stride in info.reduction())
+        self.mean, self.std = normalisation(config.name)
+        self.channels_first = str(getattr(self.body, "output_fmt", None) or "NCHW").endswith("NCHW")
+        self.multiple = 1 if self._gives_ceil_sizes() else math.lcm(*self.strides)
+        if config.dilate_first_blocks:
+            _dilate_first_blocks(self.body, config.name)
+        load_pretrained(self.body, config)
+        if config.checkpointing:
+            _enable_checkpointing(self.body, config.name)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Normalised images (N, 3, H, W) to maps (N, channels[k], ceil(H / strides[k]), ceil(W / strides[k]))."""
+        size = x.shape[-2:]
+        if self.multiple > 1:
+            x = functional.pad(x, (0, -size[1] % self.multiple, 0, -size[0] % self.multiple), mode="replicate")
+        maps = self._maps(x)
+        if self.multiple > 1:
+            sizes = [map_size(size, stride) for stride in self.strides]
+            maps = [x[..., :height, :width] for x, (height, width) in zip(maps, sizes, strict=True)]
+        return maps
+
+    def _maps(self, x: Tensor) -> list[Tensor]:
+        maps: list[Tensor] = self.body(x)
+        return maps if self.channels_first else [x.permute(0, 3, 1, 2) for x in maps]
+
+    def _gives_ceil_sizes(self) -> bool:
+        """Whether the model alone keeps the contract at a size that is odd on every level."""
+        side = max(self.strides) + 1
+        was_training = self.body.training
+        self.body.eval()
+        try:
+            with torch.no_grad():
+                maps = self._maps(torch.zeros(1, 3, side, side))
+        except (RuntimeError, AssertionError, ValueError):
+            return False
+        finally:
+            self.body.train(was_training)
+        return all(
+            tuple(x.shape[-2:]) == map_size((side, side), stride) for x, stride in zip(maps, self.strides, strict=True)
+        )
+
+
+def create_body(config: BackboneConfig, **options: Any) -> Any:
+    """The timm feature extractor of a configuration with random weights; ``options`` go to timm as they are.
+
+    Raises:
+        UserError: timm has no such model, it has no feature maps, or it lacks the output stride or stochastic depth
+            asked for.
+    """
+    if not timm.is_model(config.name):
+        close = difflib.get_close_matches(config.name, [*timm.list_models(), "tiny"], n=3, cutoff=0.0)
+        raise UserError(
+            f"unknown backbone {config.name!r}; close names: {', '.join(close)}; "
+            "'tiny' or any timm model with feature maps is allowed"
+        )
+    if config.drop_path:
+        options["drop_path_rate"] = config.drop_path
+    body = _create(config.name, config.output_stride, options)
+    if isinstance(body, Exception):
+        raise UserError(
+            _refused_option(config, options)
+            or f"backbone {config.name!r} gives no feature maps in timm ({_first_line(body)}); "
+            "use for example resnet50 or convnext_tiny"
+        )
+    return body
+
+
+def normalisation(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and standard deviation that timm's weights were trained with; ImageNet's where timm names none."""
+    known = timm.get_pretrained_cfg(name)
+    if known is None:
+        return IMAGENET_MEAN, IMAGENET_STD
+    (m0, m1, m2), (s0, s1, s2) = known.mean, known.std
+    return (m0, m1, m2), (s0, s1, s2)
+
+
+def _create(name: str, output_stride: int | None, options: dict[str, Any]) -> Any:
+    stride: dict[str, Any] = {} if output_stride is None else {"output_stride": output_stride}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # timm's notes on renamed models
+            body: Any = timm.create_model(name, features_only=True, **stride, **options)
+    except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        return error  # timm's models refuse an option each in its own way
+    coarsest = max(body.feature_info.reduction())
+    if output_stride is not None and coarsest != output_stride:
+        return ValueError(f"its coarsest stride is {coarsest}")
+    return body
+
+
+def _refused_option(config: BackboneConfig, options: dict[str, Any]) -> str | None:
+    """Which option was refused and what is possible instead; None where it is none of the options."""
+    if config.output_stride is not None:
+        possible = [stride for stride in OUTPUT_STRIDES if isinstance(_create(config.name, stride, options), nn.Module)]
+        if possible:
+            listed = " or ".join(str(stride) for stride in possible)
+            return f"backbone {config.name!r} has no output stride {config.output_stride}; possible: {listed}"
+    if config.drop_path:
+        without = {key: value for key, value in options.items() if key != "drop_path_rate"}
+        if isinstance(_create(config.name, config.output_stride, without), nn.Module):
+            return f"backbone {config.name!r} has no stochastic depth; set drop_path: 0"
+    return None
+
+
+def _dilate_first_blocks(body: Any, name: str) -> None:
+    """Give the first block of each dilated stage of a ResNet the dilation of the stage's other blocks."""
+    stages: list[Any] = [getattr(body, stage, None) for stage in ("layer3", "layer4")]
+    if None in stages:
+        raise UserError(f"backbone {name!r} is not a ResNet of layer1 to layer4; set dilate_first_blocks: false")
+    for first, second, *_ in stages:
+        for conv, model in ((first.conv1, second.conv1), (first.conv2, second.conv2)):
+            conv.dilation, conv.padding = model.dilation, model.padding
+
+
+def _enable_checkpointing(body: Any, name: str) -> None:
+    try:
+        body.set_grad_checkpointing(True)
+    except (AttributeError, AssertionError, NotImplementedError):
+        raise UserError(f"backbone {name!r} has no gradient checkpointing in timm; set checkpointing: false") from None
+    hold_statistics_when_recomputing(body)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__

@@ -1,0 +1,125 @@
+"""The other ways of combining scales that the paper compares with: one scale, average pooling, explicit attention.
+
+All have ``forward(images, scales) -> Fused`` like ``HierarchicalMultiScale``, so that training, evaluation and prediction treat
+the four alike. Only torch and ``multiscale`` are imported.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from polyscale.multiscale import Fused, View, check_scales, look, resize
+
+__all__ = ["AveragePooling", "ExplicitMultiScale", "SingleScale", "average_logits", "average_probabilities"]
+
+
+def average_probabilities(views: Mapping[float, View]) -> Tensor:
+    """Mean over scales of the softmax probabilities at scale 1's size, (N, C, H, W) in [0, 1]."""
+    size = views[1.0].logits.shape[-2:]
+    return torch.stack([resize(view.logits, size).softmax(1) for view in views.values()]).mean(0)
+
+
+def average_logits(views: Mapping[float, View]) -> Tensor:
+    """Mean over scales of the logits at scale 1's size, (N, C, H, W)."""
+    size = views[1.0].logits.shape[-2:]
+    return torch.stack([resize(view.logits, size) for view in views.values()]).mean(0)
+
+
+class SingleScale(nn.Module):
+    """The image as it is, at scale 1 only.
+
+    Args:
+        segmenter: (N, 3, h, w) -> View, on any grid.
+    """
+
+    def __init__(self, segmenter: nn.Module) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+
+    def forward(self, images: Tensor, scales: Sequence[float] = (1.0,)) -> Fused:
+        """Images (N, 3, H, W) to logits (N, C, H, W).
+
+        Raises:
+            ValueError: ``scales`` is anything but 1.
+        """
+        if check_scales(scales) != (1.0,):
+            raise ValueError(f"method 'single' looks at scale 1 only, got scales {list(scales)}; use method average to pool scales")
+        view = look(self.segmenter, images, 1.0)
+        return Fused(view.logits, view.aux, {1.0: view})
+
+
+class AveragePooling(nn.Module):
+    """Mean of the probabilities over scales. It is trained at scale 1, where it equals one scale.
+
+    The logits given are the log of the mean probability, whose softmax is that mean; with scale 1 alone they are the network's own.
+
+    Args:
+        segmenter: (N, 3, h, w) -> View, on any grid.
+    """
+
+    def __init__(self, segmenter: nn.Module) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+
+    def forward(self, images: Tensor, scales: Sequence[float] = (0.5, 1.0, 2.0)) -> Fused:
+        """Images (N, 3, H, W) to logits (N, C, H, W) and the view of each scale."""
+        views = {scale: look(self.segmenter, images, scale) for scale in check_scales(scales)}
+        if len(views) == 1:
+            return Fused(views[1.0].logits, views[1.0].aux, views)
+        probabilities = average_probabilities(views)
+        return Fused(probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log(), None, views)
+
+
+class ExplicitMultiScale(nn.Module):
+    """One attention head over the concatenated features of a fixed set of scales (Chen et al. 2016, arXiv:1511.03339).
+
+    All scales take part in training and none can be added afterwards: that is what the hierarchical form mends.
+
+    Args:
+        segmenter: (N, 3, h, w) -> View with features, on any grid.
+        head: (N, F * S, h, w) -> (N, S, h, w) weights, one channel for each scale in ascending order. It sees the features of scale 1
+            first and then the others' in ascending order, all at scale 1's feature size.
+        scales: the fixed set of S scales, which contains 1.
+        softmax: normalise the weights over scales (as in the paper); else they are used as they are (as in the released code).
+    """
+
+    def __init__(self, segmenter: nn.Module, head: nn.Module, scales: Sequence[float], softmax: bool = True) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+        self.head = head
+        self.scales = check_scales(scales)
+        self.softmax = softmax
+
+    def forward(self, images: Tensor, scales: Sequence[float] | None = None) -> Fused:
+        """Images (N, 3, H, W) to logits (N, C, H, W); each view carries its weight as its attention, (N, 1, H, W).
+
+        Raises:
+            ValueError: ``scales`` is given and is not the set that the head was made for.
+        """
+        if scales is not None and check_scales(scales) != self.scales:
+            fixed = ",".join(f"{scale:g}" for scale in reversed(self.scales))
+            raise ValueError(f"method 'explicit' is bound to its training scales {fixed}, got {list(scales)}")
+        ascending = tuple(reversed(self.scales))
+        order = (1.0, *(scale for scale in ascending if scale != 1.0))
+        views = {scale: look(self.segmenter, images, scale) for scale in order}
+        features = [view.features for view in views.values()]
+        assert all(x is not None for x in features), "the segmenter gives no features"
+        grid = features[0].shape[-2:]  # type: ignore[union-attr]
+        weights = self.head(torch.cat([resize(x, grid) for x in features if x is not None], dim=1))
+        weights = weights.float() if weights.dtype in (torch.float16, torch.bfloat16) else weights
+        if self.softmax:
+            weights = weights.softmax(1)
+        weights = resize(weights, images.shape[-2:])
+
+        def combine(maps: Mapping[float, Tensor]) -> Tensor:
+            terms = [resize(maps[scale], images.shape[-2:]) * weights[:, k : k + 1] for k, scale in enumerate(ascending)]
+            return torch.stack(terms).sum(0)
+
+        auxiliary = {scale: view.aux for scale, view in views.items() if view.aux is not None}
+        weighted = {
+            scale: views[scale]._replace(attention=weights[:, ascending.index(scale) : ascending.index(scale) + 1])
+            for scale in self.scales
+        }
+        logits = combine({scale: view.logits for scale, view in views.items()})
+        return Fused(logits, combine(auxiliary) if len(auxiliary) == len(views) else None, weighted)

@@ -1,0 +1,42 @@
+"""The commands, gathered from one file for each group."""
+
+from typing import Annotated
+
+import typer
+
+import polyscale
+from polyscale.cli import data
+from polyscale.cli.evaluate import evaluate_command
+from polyscale.cli.predict import predict_command
+from polyscale.cli.train import train_command
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="polyscale",
+    help="Semantic segmentation that looks at several scales and learns which to trust where.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train")(train_command)
+app.command("evaluate")(evaluate_command)
+app.command("predict")(predict_command)
+app.add_typer(data.app, name="data")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"polyscale {polyscale.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def polyscale_command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_print_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")] = False,
+) -> None:
+    """Semantic segmentation that looks at several scales and learns which to trust where."""

@@ -1,0 +1,92 @@
+"""``polyscale data``: what a data set contains, and data to try things with."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polyscale.cli.display import print_table, progress_bar, say
+from polyscale.cli.options import DataArgument, parse_size
+from polyscale.config import UserError, write_atomically
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Check a data set, or draw one.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("check")
+def check(
+    data: DataArgument,
+    split: Annotated[
+        str | None, typer.Option("--split", metavar="NAME,…", help="Check only these splits. By default all there are.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="Label space (YAML) for a folder that has none of its own.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
+    most: Annotated[int, typer.Option(min=1, help="Problems of a kind to list; the rest is counted.")] = 20,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads. By default one a core.")] = None,
+) -> None:
+    """Read a whole data set and say what is wrong with it.
+
+    Prints what is in it, and finds files that cannot be read, masks that are missing, of another size or with ids
+    outside the label space, images that are in two splits, classes that are absent or rare. Suggests a label space to
+    a folder without. The exit status is 0 for usable data, 1 for data that are not, 2 where nothing could be checked.
+    """
+    from polyscale.data import MissingLabelSpaceError, check_splits, list_splits, open_data, suggest_label_space
+    from polyscale.labels import LabelSpace
+
+    space = None if labels is None else LabelSpace.from_yaml(labels)
+    names: tuple[str | None, ...] = list_splits(data) or (None,)
+    if split is not None:
+        names = tuple(part.strip() for part in split.split(",") if part.strip())
+    try:
+        splits = {name or data: open_data(data, name, space, lenient=True) for name in names}
+    except MissingLabelSpaceError:
+        with progress_bar("reading masks", "masks") as progress:
+            suggestion = suggest_label_space(data, workers=workers, progress=progress)
+        typer.echo(suggestion, nl=False)
+        raise UserError(
+            f"{data} has no label space; the one above was suggested from its masks: name the classes, save it as "
+            "label_space.yaml in the folder and check again"
+        ) from None
+    with progress_bar("reading") as progress:
+        reports = check_splits(splits, workers=workers, progress=progress)
+    for found in reports.values():
+        for table in found.tables(most):
+            print_table(*table)
+    usable = all(found.usable for found in reports.values())
+    if report is not None:
+        content = {"data": data, "usable": usable, "splits": [found.to_json() for found in reports.values()]}
+        with write_atomically(report) as temporary:
+            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    for found in reports.values():
+        typer.echo(found.summary())
+    if not usable:
+        raise typer.Exit(1)
+
+
+@app.command("draw")
+def draw(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder, or one drawn before.", show_default=False)],
+    train: Annotated[int, typer.Option(min=0, help="Scenes to train on.")] = 200,
+    val: Annotated[int, typer.Option(min=0, help="Scenes to validate on.")] = 50,
+    test: Annotated[int, typer.Option(min=0, help="Scenes to test on.")] = 0,
+    size: Annotated[str, typer.Option(metavar="HEIGHTxWIDTH", help="In pixels.")] = "256x512",
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other streets.")] = 0,
+    coarse: Annotated[bool, typer.Option("--coarse", help="Add coarse polygon labels of the same scenes.")] = False,
+) -> None:
+    """Draw street scenes with exact labels.
+
+    They are a data set to try things with. Thin posts need a fine scale there and large plain regions a coarse one. A
+    second call draws only what is missing.
+    """
+    from polyscale.data.streets import write_streets
+
+    height_and_width = parse_size(size)
+    splits = {name: count for name, count in (("train", train), ("val", val), ("test", test)) if count}
+    with progress_bar("drawing", "scenes") as progress:
+        drawn = write_streets(out, splits, height_and_width, seed, coarse, progress)
+    say(f"{drawn} scenes drawn, {sum(splits.values()) - drawn} were there already")
+    typer.echo(out)

@@ -1,0 +1,109 @@
+"""``polyscale evaluate``: the scores of a network on a labelled data set."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from polyscale.cli.display import print_table, progress_bar, say
+from polyscale.cli.options import (
+    CheckpointArgument,
+    DataArgument,
+    DeviceOption,
+    FlipOption,
+    Precision,
+    PrecisionOption,
+    ScalesOption,
+    parse_scales,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["evaluate_command"]
+
+
+def evaluate_command(
+    checkpoint: CheckpointArgument,
+    data: DataArgument,
+    scales: ScalesOption = None,
+    flip: FlipOption = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Also score each scale alone and average pooling of the same views.")
+    ] = False,
+    split: Annotated[
+        str | None, typer.Option("--split", help="By default val, where the data set has one, else all of it.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of scores.json and the CSV files. By default beside the checkpoint."),
+    ] = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = Precision.float32,
+) -> None:
+    """Score a network on labelled images, each at its own size.
+
+    Prints mIoU and the scores of each class, and writes them as JSON and CSV. Under torchrun, the processes share the
+    images and the scores are the same.
+    """
+    wanted = parse_scales(scales)
+    from polyscale.evaluation import evaluate
+    from polyscale.models import load_checkpoint, read_metadata
+
+    metadata = read_metadata(checkpoint)
+    name, chosen, opened = _open(data, split, metadata.label_space)
+    place, main = _place(device)
+    network = load_checkpoint(checkpoint)
+    details = {"checkpoint": str(checkpoint), "data": name, "split": chosen, "checkpoint_info": metadata.info}
+    with progress_bar("evaluating") as progress:
+        evaluation = evaluate(
+            network.model,
+            opened,
+            network.model.eval_scales if wanted is None else wanted,
+            flip=flip,
+            compare=compare,
+            label_space=network.label_space,
+            device=place,
+            autocast=_autocast(precision),
+            details=details,
+            progress=progress if main else None,
+        )
+    if not main:
+        return
+    folder = out or checkpoint.parent / "evaluation" / "-".join(filter(None, (Path(name).name, chosen)))
+    written = evaluation.write(folder)  # before printing, which ends early where the reader goes away
+    for table in evaluation.tables():
+        print_table(*table)
+    say(f"written: {', '.join(str(path) for path in written)}")
+
+
+def _open(data: str, split: str | None, label_space: Any) -> tuple[str, str | None, Any]:
+    """The data set's name, the split chosen, and the data set."""
+    from polyscale.data import list_splits, open_data
+
+    if split is None and "val" in list_splits(data):
+        split = "val"
+        say("evaluating the split val; choose another with --split")
+    name, separator, named = data.rpartition(":")
+    if split is None and separator and not Path(data).exists():
+        data, split = name, named
+    return data, split, open_data(data, split, label_space)
+
+
+def _place(device: str | None) -> tuple["torch.device", bool]:
+    """Where to compute, and whether this process is the one that prints; joins the processes of torchrun."""
+    from polyscale.inference.predictor import choose_device
+
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return choose_device(device), True
+    from accelerate import PartialState
+
+    state = PartialState(cpu=device == "cpu")
+    return state.device, state.is_main_process
+
+
+def _autocast(precision: Precision) -> "torch.dtype | None":
+    import torch
+
+    return torch.bfloat16 if precision is Precision.bfloat16 else None

@@ -1,0 +1,83 @@
+"""Arguments and options that several commands share, and how their text is read."""
+
+import math
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polyscale.config import UserError
+
+__all__ = [
+    "CheckpointArgument",
+    "DataArgument",
+    "DeviceOption",
+    "FlipOption",
+    "Precision",
+    "PrecisionOption",
+    "ScalesOption",
+    "parse_scales",
+    "parse_size",
+]
+
+
+class Precision(str, Enum):
+    """Number type of the network; losses, fusion and scores stay float32."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+CheckpointArgument = Annotated[
+    Path, typer.Argument(metavar="CHECKPOINT", help="A .safetensors file that training wrote.", show_default=False)
+]
+DataArgument = Annotated[
+    str,
+    typer.Argument(metavar="DATA", help="A folder, FOLDER:SPLIT, or a YAML file of a data set.", show_default=False),
+]
+ScalesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scales", metavar="S,S,…", help="Scales to look at, 1 among them: 0.5,1,2. By default the network's own."
+    ),
+]
+FlipOption = Annotated[bool, typer.Option("--flip", help="Look at the mirrored image as well and average.")]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda, cuda:1 or mps. By default a GPU where there is one.")
+]
+PrecisionOption = Annotated[
+    Precision, typer.Option("--precision", help="bfloat16 is faster on recent GPUs and some CPUs.")
+]
+
+
+def parse_scales(text: str | None) -> tuple[float, ...] | None:
+    """``"0.5,1,2"`` as numbers in the order given; None stays None (the network's own scales).
+
+    Raises:
+        UserError: not numbers, not positive, or 1 is not among them.
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        scales = tuple(float(part) for part in parts)
+    except ValueError:
+        raise UserError(f"--scales must be numbers parted by commas, got {text!r}; for example 0.5,1,2") from None
+    if not scales or not all(math.isfinite(scale) and scale > 0 for scale in scales):
+        raise UserError(f"--scales must be positive numbers, got {text!r}; for example 0.5,1,2")
+    if 1.0 not in scales:
+        raise UserError(f"--scales must contain 1, whose size is the result's, got {text!r}; for example 0.5,1,2")
+    return scales
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """``"256x512"`` as (height, width) in pixels.
+
+    Raises:
+        UserError: not two whole numbers above 0.
+    """
+    height, _, width = text.lower().partition("x")
+    if not (height.strip().isdecimal() and width.strip().isdecimal() and int(height) and int(width)):
+        raise UserError(f"--size must be HEIGHTxWIDTH in pixels, got {text!r}; for example 256x512")
+    return int(height), int(width)

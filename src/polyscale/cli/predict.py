@@ -1,0 +1,72 @@
+"""``polyscale predict``: pictures of what a network sees in images."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polyscale.cli.display import open_bar, say
+from polyscale.cli.options import (
+    CheckpointArgument,
+    DeviceOption,
+    FlipOption,
+    Precision,
+    PrecisionOption,
+    ScalesOption,
+    parse_scales,
+)
+
+__all__ = ["predict_command"]
+
+
+def predict_command(
+    checkpoint: CheckpointArgument,
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATHS…", help="Image files, folders, or patterns in quotes.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the results.", show_default=False)],
+    scales: ScalesOption = None,
+    flip: FlipOption = False,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="KIND,…", help="Write only these kinds of results.")
+    ] = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = Precision.float32,
+) -> None:
+    """Label images of any size and kind.
+
+    Writes for each image, at its own size: the class of each pixel as index PNG, a colour overlay, the confidence, and
+    how much each scale was trusted. An image that cannot be read is skipped and named, and the exit status is then 1.
+    """
+    wanted = parse_scales(scales)
+    import polyscale
+    from polyscale.inference.files import find_images, predict_files
+    from polyscale.inference.prediction import OUTPUTS, check_outputs
+
+    outputs = OUTPUTS if only is None else tuple(part.strip() for part in only.split(",") if part.strip())
+    check_outputs(outputs)
+    find_images(paths, out)  # a wrong path is told before the network is loaded
+    predictor = polyscale.load(checkpoint, device, precision.value)
+    bar = open_bar("predicting")
+
+    def report(line: str) -> None:
+        with bar.pause():
+            say(line)
+
+    try:
+        summary = predict_files(predictor, paths, out, wanted, flip, outputs, bar.update, report)
+    finally:
+        bar.close()
+    typer.echo(out)
+    if summary.failures:
+        path, reason = summary.failures[0]
+        if len(found) == 1:
+            raise UserError(reason if str(path) in reason else f"{path}: {reason}")
+        skipped = f"{len(summary.failures)} of {len(found)} images could not be predicted and were skipped"
+        raise UserError(f"{skipped}; the results of the others are in {out}")
+    typer.echo(out)
+    if summary.failures:
+        total = len(summary.failures) + len(summary.written)
+        say(f"{len(summary.failures)} of {total} images could not be read and were skipped")
+        raise typer.Exit(1)

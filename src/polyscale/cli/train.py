@@ -1,0 +1,113 @@
+"""``polyscale train``: from a recipe to a network, and what is shown meanwhile."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from polyscale.cli.display import Bar, open_bar, print_table, say
+from polyscale.config import UserError, load_config
+
+if TYPE_CHECKING:
+    from polyscale.evaluation import Evaluation
+
+__all__ = ["TrainingDisplay", "train_command"]
+
+
+def train_command(
+    recipe: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="CONFIG.yaml… [key=value…]",
+            help="YAML files, later ones win, then single keys such as training.epochs=10.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the run. By default runs/NAME.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in the folder; with --out alone, by its own config.")
+    ] = False,
+) -> None:
+    """Train a network.
+
+    Leaves best.safetensors, last.safetensors, the resolved configuration and the log in the run's folder. Under
+    torchrun or accelerate launch all processes train together. Ctrl-C saves first.
+    """
+    from polyscale.training import ExperimentConfig, train
+
+    files = [part for part in recipe or () if "=" not in part or Path(part).is_file()]
+    overrides = [part for part in recipe or () if part not in files]
+    if not files and resume and out is not None:
+        files = [str(out / "config.yaml")]
+    if not files:
+        raise UserError(
+            "no recipe given; name a YAML file such as configs/camvid/lite0.yaml, or a run with --out DIR --resume"
+        )
+    config = load_config(ExperimentConfig, files, overrides)
+    folder = out or Path("runs") / config.name
+    display = TrainingDisplay()
+    try:
+        result = train(config, folder, resume, display)
+    finally:
+        display.close()
+    if result.signal is not None:
+        raise typer.Exit(128 + result.signal)
+    if display.quiet:
+        return
+    score = "" if result.best_miou is None else f", best mIoU {100 * result.best_miou:.2f}"
+    say(f"trained {result.steps} steps{score}")
+    typer.echo(result.best)
+
+
+class TrainingDisplay:
+    """Shows a run on the terminal; a ``polyscale.training.Listener``. Processes other than the first never call it."""
+
+    def __init__(self) -> None:
+        self.quiet = True
+        self._bar: Bar | None = None
+        self._what = ""
+        self._steps = (0, 0, 1)
+
+    def started(self, first_step: int, total_steps: int, crops_per_step: int) -> None:
+        """Training begins at ``first_step`` of ``total_steps``."""
+        self.quiet = False
+        self._steps = (first_step, total_steps, crops_per_step)
+
+    def stepped(self, step: int, loss: float) -> None:
+        """``step`` steps are done; ``loss`` is the mean since the last call."""
+        first, total, crops = self._steps
+        bar = self._show("training", "crops", crops, first)
+        bar.update(step, total, f"loss {loss:.4f}")
+        self._steps = (step, total, crops)
+
+    def validated(self, epoch: int, evaluation: "Evaluation", best: bool) -> None:
+        """A validation ended after ``epoch`` epochs."""
+        self.close()
+        classes = evaluation.tables()[1]
+        miou = evaluation.scores.mean_iou
+        score = "not defined" if miou is None else f"{100 * miou:.2f}" + (", the best so far" if best else "")
+        print_table(f"After epoch {epoch}: mIoU {score}. {classes.title}", *classes[1:])
+
+    def said(self, message: str) -> None:
+        """Something worth a line."""
+        if self._bar is None:
+            say(message)
+            return
+        with self._bar.pause():
+            say(message)
+
+    def working(self, what: str, done: int, total: int) -> None:
+        """Progress of work other than training steps."""
+        self._show(what, "images").update(done, total)
+
+    def close(self) -> None:
+        """Leave the terminal clean."""
+        if self._bar is not None:
+            self._bar.close()
+        self._bar, self._what = None, ""
+
+    def _show(self, what: str, unit: str, factor: int = 1, done: int = 0) -> Bar:
+        if self._bar is None or self._what != what:
+            self.close()
+            self._bar, self._what = open_bar(what, unit, factor, done), what
+        return self._bar

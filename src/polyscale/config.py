@@ -1,0 +1,238 @@
+"""Configuration: frozen models with unknown keys refused, YAML files in order, then ``key=value`` overrides.
+
+Unusual here: YAML 1.1 reads ``5e-3`` as text, ``010`` as eight, ``1:30`` as ninety, ``2026-01-02`` as a date and
+``on`` as a boolean; the loader below reads numbers as a person would and leaves the rest as text. This is also the
+home of the one error type that users see and of atomic writing, because every room needs both.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+__all__ = ["Config", "UserError", "dump_yaml", "load_config", "read_yaml", "validate", "write_atomically"]
+
+
+class UserError(ValueError):
+    """Something that the user can change: one line that names the thing, what is allowed and what to do."""
+
+
+class Config(BaseModel):
+    """Base of all configuration: immutable, and an unknown key is an error rather than a silent default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+class _Loader(yaml.SafeLoader):
+    """``yaml.SafeLoader`` with YAML 1.2's numbers and booleans, no dates, and duplicate keys refused."""
+
+
+_REDEFINED = tuple(f"tag:yaml.org,2002:{name}" for name in ("bool", "float", "int", "timestamp"))
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _REDEFINED]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^(?:[-+]?(?:0|[1-9]\d*)|0x[0-9a-fA-F]+)$"), list("-+0123456789")
+)
+_FLOAT = re.compile(r"^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(?:inf|Inf|INF|nan|NaN|NAN))$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
+def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen = set()
+    for key_node, _ in node.value:
+        if isinstance(key_node, yaml.ScalarNode) and key_node.value != "<<":
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key_node.value!r} is given twice", key_node.start_mark
+                )
+            seen.add(key_node.value)
+    loader.flatten_mapping(node)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_duplicates)
+
+
+class _Dumper(yaml.SafeDumper):
+    """``yaml.SafeDumper`` that also quotes text which the loader above would read as a number."""
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Read one YAML file.
+
+    Raises:
+        UserError: the file is missing, unreadable or not YAML.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"no such file: {path}") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"cannot read {path}: it is not text in UTF-8; save it as UTF-8") from None
+    return _parse(text, str(path))
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
+    except yaml.YAMLError as error:
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        mark = getattr(error, "problem_mark", None)
+        at = f" line {mark.line + 1}" if mark is not None else ""
+        raise UserError(f"{where}{at} is not valid YAML: {reason}") from None
+
+
+def dump_yaml(value: Any) -> str:
+    """YAML text of plain values, keys in the order given; ``read_yaml`` and any other reader give equal values."""
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
+
+
+def load_config(kind: type[ConfigT], files: Sequence[str | Path], overrides: Sequence[str] = ()) -> ConfigT:
+    """Merge YAML files in order, apply ``a.b=value`` overrides, then validate.
+
+    A mapping merges into a mapping; anything else replaces. A value in an override is read as YAML (``lr=5e-3``,
+    ``scales=[0.5,1]``). Where a mapping names its ``kind`` and a later file or the overrides change it, the mapping is
+    replaced: keys of another kind would not fit. The overrides are one layer, so their order does not matter.
+
+    Raises:
+        UserError: a missing file, bad YAML, an unknown key or a value that is not allowed; one line each.
+    """
+    merged: dict[str, Any] = {}
+    for path in files:
+        content = read_yaml(path)
+        if content is None:
+            continue
+        if not isinstance(content, dict):
+            raise UserError(f"{path} must hold keys and values, but holds a {type(content).__name__}")
+        merged = _merge(merged, content)
+    layer: dict[str, Any] = {}
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not key.strip():
+            raise UserError(f"override {override!r} is not of the form key=value, for example training.epochs=10")
+        value: Any = _parse(text, f"override {override!r}")
+        for part in reversed(key.strip().split(".")):
+            value = {part: value}
+        layer = _merge(layer, value)
+    return validate(kind, _merge(merged, layer))
+
+
+def validate(kind: type[ConfigT], values: Any) -> ConfigT:
+    """Validate plain values into a configuration.
+
+    Raises:
+        UserError: all problems in one line, each with its key.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise UserError("; ".join(_describe(kind, problem) for problem in error.errors(include_url=False))) from None
+
+
+def _describe(kind: type[BaseModel], problem: Any) -> str:
+    location = [part for part in problem["loc"] if not str(part).startswith("function-")]
+    key = ".".join(str(part) for part in location) or "config"
+    if problem["type"] == "extra_forbidden":
+        fields = _fields_at(kind, location[:-1])
+        allowed = f"; allowed here: {', '.join(fields)}" if fields else ""
+        return f"unknown key {key!r}{allowed}"
+    if problem["type"] == "missing":
+        return f"key {key!r} is missing"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    value = repr(problem.get("input"))
+    shown = "" if len(value) > 60 or not location else f" (not {value})"
+    return f"{key}: {message}{shown}"
+
+
+def _fields_at(kind: Any, location: Sequence[Any]) -> list[str]:
+    """The field names of the model that ``location`` leads to, or an empty list where that cannot be told."""
+    candidates = [kind]
+    for part in location:
+        following: list[Any] = []
+        for candidate in candidates:
+            if part in candidate.model_fields:
+                following += _models_in(candidate.model_fields[part].annotation)
+        # Within a union pydantic puts the tag (or the type's name) into the location: it names no field, so stay.
+        candidates = following or [c for c in candidates if part in _tags(c)] or candidates
+    tagged = [c for c in candidates if location and str(location[-1]) in _tags(c)]
+    return list((tagged or candidates)[0].model_fields) if candidates else []
+
+
+def _tags(model: Any) -> tuple[str, ...]:
+    field = model.model_fields.get("kind")
+    return (model.__name__, str(field.default) if field is not None else "")
+
+
+def _models_in(annotation: Any) -> list[Any]:
+    if isinstance(annotation, type):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]
+
+
+def _merge(base: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in update.items():
+        old = result.get(key)
+        if isinstance(old, dict) and isinstance(value, dict) and not _changes_kind(old, value):
+            result[key] = _merge(old, value)
+        else:
+            result[key] = value
+    return result
+
+
+def _changes_kind(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether both name a kind and they differ; where one leaves it out, a wrong key is refused, not lost."""
+    return "kind" in old and "kind" in new and old["kind"] != new["kind"]
+
+
+@contextlib.contextmanager
+def write_atomically(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on success it becomes ``path`` in one step, on failure it is removed.
+
+    A reader sees the old file or the whole new one, never a half of it, also when the disk is full or the process is
+    killed. The file's bytes are flushed to disk before the rename, so that a power cut cannot leave an empty file under
+    the new name. The temporary name keeps the suffix, which tells some writers the format.
+
+    Raises:
+        UserError: the folder cannot be made or written, or the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.tmp{path.suffix[:16]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"cannot write {path}: {reason}; choose a folder that can be written") from None
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        if error.filename not in (None, str(temporary), temporary):
+            raise  # it is about another file, which the caller read meanwhile
+        reason = error.strerror or error
+        raise UserError(f"cannot write {path}: {reason}; free some space or choose another folder") from None
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,86 @@
+"""Data sets: where they keep files, how they are read and checked, how crops are drawn and transformed.
+
+Unusual here: names load on first use, so that listing or checking data does not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polyscale.data.camvid import CAMVID, CamVidConfig
+    from polyscale.data.centroids import Centroids, class_centroids
+    from polyscale.data.check import check_data, check_files, check_splits
+    from polyscale.data.check_report import DataReport, Problem, Table
+    from polyscale.data.folders import FileData, FolderConfig, MissingLabelSpaceError
+    from polyscale.data.images import image_size, read_image, to_rgb
+    from polyscale.data.items import DataError, Item, Sample, SegmentationData
+    from polyscale.data.masks import read_color_mask, read_mask, write_mask
+    from polyscale.data.open import DataConfig, StreetsConfig, StreetsData, data_config, list_splits, open_data
+    from polyscale.data.sampling import ClassUniformConfig, Draw, EpochSampler, shard
+    from polyscale.data.suggest import suggest_label_space
+    from polyscale.data.transforms import AugmentConfig, augment
+
+__all__ = [
+    "CAMVID",
+    "AugmentConfig",
+    "CamVidConfig",
+    "Centroids",
+    "ClassUniformConfig",
+    "DataConfig",
+    "DataError",
+    "DataReport",
+    "Draw",
+    "EpochSampler",
+    "FileData",
+    "FolderConfig",
+    "Item",
+    "MissingLabelSpaceError",
+    "Problem",
+    "Sample",
+    "SegmentationData",
+    "StreetsConfig",
+    "StreetsData",
+    "Table",
+    "augment",
+    "check_data",
+    "check_files",
+    "check_splits",
+    "class_centroids",
+    "data_config",
+    "image_size",
+    "list_splits",
+    "open_data",
+    "read_color_mask",
+    "read_image",
+    "read_mask",
+    "shard",
+    "suggest_label_space",
+    "to_rgb",
+    "write_mask",
+]
+
+_HOMES = {
+    "camvid": ("CAMVID", "CamVidConfig"),
+    "centroids": ("Centroids", "class_centroids"),
+    "check": ("check_data", "check_files", "check_splits"),
+    "check_report": ("DataReport", "Problem", "Table"),
+    "folders": ("FileData", "FolderConfig", "MissingLabelSpaceError"),
+    "images": ("image_size", "read_image", "to_rgb"),
+    "items": ("DataError", "Item", "Sample", "SegmentationData"),
+    "masks": ("read_color_mask", "read_mask", "write_mask"),
+    "open": ("DataConfig", "StreetsConfig", "StreetsData", "data_config", "list_splits", "open_data"),
+    "sampling": ("ClassUniformConfig", "Draw", "EpochSampler", "shard"),
+    "suggest": ("suggest_label_space",),
+    "transforms": ("AugmentConfig", "augment"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"polyscale.data.{home}"), name)
+    raise AttributeError(f"module 'polyscale.data' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

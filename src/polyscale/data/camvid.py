@@ -1,0 +1,85 @@
+"""CamVid with 11 classes in its common layout: ``train/`` with ``trainannot/``, ``val/`` with ``valannot/``.
+
+Unusual here: void is id 11, not 255. The official val split is one clip of a few seconds cut out of a train sequence,
+so hold-outs by sequence matter: ``include`` and ``exclude`` take sequences (``0006R0``), or any beginning of a name.
+
+Source: Brostow et al., Semantic Object Classes in Video, Pattern Recognition Letters 30(2), 2009; the 11 classes, the
+    size of
+480 x 360 and the split of 367, 101 and 233 images are those of SegNet (Badrinarayanan et al., PAMI 2017).
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from polyscale.config import Config
+from polyscale.data.folders import FileData, FolderConfig, data_of, find_files
+from polyscale.labels import LabelClass, LabelSpace
+
+__all__ = ["CAMVID", "CamVidConfig", "camvid_splits", "open_camvid"]
+
+_CLASSES: tuple[tuple[str, tuple[int, int, int]], ...] = (
+    ("sky", (128, 128, 128)),
+    ("building", (128, 0, 0)),
+    ("pole", (192, 192, 128)),
+    ("road", (128, 64, 128)),
+    ("pavement", (60, 40, 222)),
+    ("tree", (128, 128, 0)),
+    ("sign symbol", (192, 128, 128)),
+    ("fence", (64, 64, 128)),
+    ("car", (64, 0, 128)),
+    ("pedestrian", (64, 64, 0)),
+    ("bicyclist", (0, 128, 192)),
+)
+
+CAMVID = LabelSpace(
+    name="camvid-11",
+    classes=tuple(LabelClass(name=name, color=color, ids=(number,)) for number, (name, color) in enumerate(_CLASSES)),
+    ignore_ids=(11,),
+)
+"""The 11 classes in the order of their ids; 11 (void) and 255 are ignored."""
+
+
+class CamVidConfig(Config):
+    """CamVid in its common layout.
+
+    Attributes:
+        root: folder with ``train/``, ``trainannot/`` and so on; images may be PNG or JPEG.
+        split: ``train``, ``val`` or ``test``, several of them (names then begin with the split), or None for all that
+            are there.
+        include: sequences, or beginnings or patterns of names; only these are kept.
+        exclude: likewise; these are left out.
+        masks: as in ``FolderConfig``.
+    """
+
+    kind: Literal["camvid"] = "camvid"
+    root: Path
+    split: str | tuple[str, ...] | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    masks: Literal["required", "optional", "none"] = "required"
+
+
+def open_camvid(config: CamVidConfig, lenient: bool = False) -> FileData:
+    """Open CamVid; ``lenient`` as in ``open_folder``.
+
+    Raises:
+        UserError: a folder is missing, an image has no mask, or a sequence has no image in the split.
+    """
+    split = config.split if config.split is not None else camvid_splits(config.root.expanduser()) or ("train", "val")
+    folder = FolderConfig(
+        root=config.root,
+        split=split,
+        image="{split}/{name}",
+        mask="{split}annot/{name}",
+        masks=config.masks,
+        include=tuple(f"{start}*" for start in config.include),
+        exclude=tuple(f"{start}*" for start in config.exclude),
+    )
+    return data_of(folder, find_files(folder, lenient), CAMVID)
+
+
+def camvid_splits(root: Path) -> tuple[str, ...]:
+    """The splits that a folder offers in CamVid's layout: those of train, val and test that are there."""
+    return tuple(
+        split for split in ("train", "val", "test") if (root / split).is_dir() and (root / f"{split}annot").is_dir()
+    )

@@ -1,0 +1,293 @@
+"""Plain folders of images and masks.
+
+Three layouts, told apart by what is given and by what exists: the split as a sub-folder (``images/<split>/a/x.jpg``
+with ``masks/<split>/a/x.png``, or ``<split>/images/…``), a split file over ``images/`` and ``masks/``, and file-name
+templates.
+
+Unusual here: files are listed when the data set is opened, but no pixel is read before ``read``; the checks in
+``check.py`` read all.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import field_validator, model_validator
+
+from polyscale.config import Config, UserError
+from polyscale.data.images import IMAGE_SUFFIXES, read_image
+from polyscale.data.items import DataError, Item, Sample
+from polyscale.data.layout import Found, first_three, keep, list_items, merge_splits, template_parts
+from polyscale.data.masks import read_color_mask, read_mask
+from polyscale.labels import LabelSpace
+
+__all__ = [
+    "FileData",
+    "FolderConfig",
+    "MissingLabelSpaceError",
+    "data_of",
+    "find_files",
+    "folder_splits",
+    "open_folder",
+]
+
+LABEL_SPACE_FILE = "label_space.yaml"
+
+
+class MissingLabelSpaceError(UserError):
+    """A folder of images and masks that does not say what its ids mean."""
+
+
+class FolderConfig(Config):
+    """Images and masks in plain folders.
+
+    Attributes:
+        root: the data set's folder.
+        split: one split, several (names then begin with the split), or None for all images.
+        image: template of image files below the root, such as ``leftImg8bit/{split}/{name}_leftImg8bit.png``; by
+            default ``images/{split}/{name}`` or what else exists. Without a suffix, any image suffix fits.
+        mask: template of mask files, likewise.
+        split_file: text file that lists a split, one name or path a line; relative to the root; may contain
+            ``{split}``.
+        masks: ``required`` refuses images without a mask, ``optional`` reads them without labels, ``none`` ignores all
+            masks.
+        label_space: YAML file of the label space, relative to the root or the working directory; by default
+            ``label_space.yaml`` in the root.
+        color_coded: masks are RGB in the colours of the label space's classes.
+        ignore_colors: colours of such masks that mean *ignored*.
+        include: name patterns; only items that fit one are kept.
+        exclude: name patterns; items that fit one are left out, for example ``["0006R0*"]``.
+    """
+
+    kind: Literal["folder"] = "folder"
+    root: Path
+    split: str | tuple[str, ...] | None = None
+    image: str | None = None
+    mask: str | None = None
+    split_file: str | None = None
+    masks: Literal["required", "optional", "none"] = "required"
+    label_space: Path | None = None
+    color_coded: bool = False
+    ignore_colors: tuple[tuple[int, int, int], ...] = ((0, 0, 0),)
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    @field_validator("image", "mask")
+    @classmethod
+    def _has_name(cls, template: str | None) -> str | None:
+        if template is not None and "{name}" not in template:
+            raise ValueError("a file-name template needs {name}, for example images/{split}/{name}.jpg")
+        return template
+
+    @model_validator(mode="after")
+    def _templates_match(self) -> "FolderConfig":
+        if self.masks != "none" and (self.image is None) != (self.mask is None):
+            given, other = ("image", "mask") if self.image else ("mask", "image")
+            raise ValueError(f"the template {given} needs its counterpart {other}; give both or neither")
+        if self.split == ():
+            raise ValueError("split is an empty list; name at least one split or leave it out")
+        return self
+
+
+class FileData:
+    """A data set whose images and masks are files; see ``SegmentationData``.
+
+    Attributes:
+        label_space: the classes.
+        items: sorted by name.
+        orphans: masks that belong to no image.
+        masks_required: an item without a mask is a fault (told by a check) rather than an unlabelled image.
+        where: what the data set is called in messages.
+    """
+
+    def __init__(
+        self,
+        found: Found,
+        label_space: LabelSpace,
+        where: str,
+        masks_required: bool = True,
+        color_coded: bool = False,
+        ignore_colors: Sequence[tuple[int, int, int]] = (),
+    ) -> None:
+        self.items: tuple[Item, ...] = found.items
+        self.orphans = found.orphans
+        self.label_space = label_space
+        self.where = where
+        self.masks_required = masks_required
+        self._color_coded = color_coded
+        self._ignore_colors = tuple(ignore_colors)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def reading(self) -> str:
+        """All that decides how a mask's file becomes labels, as text; equal texts read equal files alike."""
+        return f"{self.label_space.model_dump_json()} {self._color_coded} {self._ignore_colors}"
+
+    def read_image(self, index: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """The image alone, (H, W, 3) uint8 RGB."""
+        return read_image(self.items[index].image)
+
+    def read_labels(self, index: int) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
+        """The labels alone, (H, W) uint8 train ids, or None where there is no mask."""
+        path = self.items[index].mask
+        if path is None:
+            return None
+        if self._color_coded:
+            return read_color_mask(path, self.label_space, self._ignore_colors)
+        mask = read_mask(path)
+        try:
+            return self.label_space.encode(mask)
+        except UserError as error:
+            raise DataError(f"{path}: {error}", "ids") from None
+
+    def read(self, index: int) -> Sample:
+        """Read one item.
+
+        Raises:
+            UserError: a file is unreadable, its ids are outside the label space, or mask and image differ in size.
+        """
+        image, labels = self.read_image(index), self.read_labels(index)
+        if labels is not None and labels.shape != image.shape[:2]:
+            raise DataError(self.size_message(index, image.shape[:2], labels.shape), "size")
+        return Sample(self.items[index].name, image, labels)
+
+    def size_message(self, index: int, image: tuple[int, ...], mask: tuple[int, ...]) -> str:
+        """What is wrong where sizes (height, width) of image and mask differ."""
+        item = self.items[index]
+        turned = (
+            "; the image is shown rotated by its EXIF data while the mask fits the stored pixels: rotate the mask too"
+            if mask == image[::-1]
+            else "; a mask has one id for each pixel of its image: export it again at the image's size"
+        )
+        return f"{item.mask} is {mask[1]} x {mask[0]} pixels, but {item.image} is {image[1]} x {image[0]}{turned}"
+
+
+def open_folder(config: FolderConfig, label_space: LabelSpace | None = None, lenient: bool = False) -> FileData:
+    """Open a folder of images and masks.
+
+    Args:
+        config: where the files are.
+        label_space: used where the folder has none of its own.
+        lenient: list images that lack a required mask instead of raising, for a check that reports them all.
+
+    Raises:
+        UserError: a folder is missing or empty, an image has no mask, the label space is missing.
+    """
+    found = find_files(config, lenient)
+    return data_of(config, found, _find_label_space(config, label_space))
+
+
+def data_of(config: FolderConfig, found: Found, label_space: LabelSpace) -> FileData:
+    """The data set of files already found, read by a label space already known."""
+    required = config.masks == "required"
+    return FileData(found, label_space, place(config), required, config.color_coded, config.ignore_colors)
+
+
+def place(config: FolderConfig) -> str:
+    """What the data set is called in messages: its root, and its splits in parentheses."""
+    split = config.split
+    return (
+        f"{config.root}"
+        if split is None
+        else f"{config.root} ({split if isinstance(split, str) else ', '.join(split)})"
+    )
+
+
+def find_files(config: FolderConfig, lenient: bool = False) -> Found:
+    """The items of a folder, without reading any of them and without needing a label space.
+
+    Raises:
+        UserError: a folder or split file is missing, there are no images, a pattern fits none, or (unless ``lenient``)
+            an image has no mask where masks are required.
+    """
+    root = config.root.expanduser()
+    if not root.is_dir():
+        raise UserError(f"no such data folder: {root}" if not root.exists() else f"{root} is a file, not a data folder")
+    splits = config.split if isinstance(config.split, tuple) else (config.split,)
+    found = merge_splits({split: _find_split(config, root, split) for split in splits})
+    if not found.items:
+        raise UserError(f"there are no images in {place(config)} ({', '.join(IMAGE_SUFFIXES)})")
+    found = keep(found, config.include, config.exclude, place(config), len(splits))
+    bare = [item.image for item in found.items if item.mask is None]
+    if bare and config.masks == "required" and not lenient:
+        raise DataError(
+            f"{len(bare)} of {len(found.items)} images in {place(config)} have no mask: {first_three(bare)}; "
+            "add the masks, leave the images out with exclude, or set masks: optional",
+            "missing",
+        )
+    return found
+
+
+def folder_splits(root: Path) -> tuple[str, ...]:
+    """The splits that a plain folder offers, sorted; none where it is one set."""
+    names: set[str] = set()
+    images = root / "images"
+    if images.is_dir():
+        entries = [entry for entry in images.iterdir() if not entry.name.startswith(".")]
+        masks = root / "masks"
+        if all(entry.is_dir() for entry in entries):
+            names = {entry.name for entry in entries if not masks.is_dir() or (masks / entry.name).is_dir()}
+        if not names:
+            names = {path.stem for path in (root / "splits").glob("*.txt")}
+            names |= {name for name in ("train", "val", "test") if (root / f"{name}.txt").is_file()}
+    elif root.is_dir():
+        names = {
+            entry.name for entry in root.iterdir() if (entry / "images").is_dir() and not entry.name.startswith(".")
+        }
+    return tuple(sorted(names))
+
+
+def _find_split(config: FolderConfig, root: Path, split: str | None) -> Found:
+    image, mask, split_file = config.image, config.mask, config.split_file
+    if split_file is not None and "{split}" in split_file and split is None:
+        raise UserError(f"the split file {split_file!r} has {{split}}, but no split is given; set split")
+    if image is None:
+        image, mask, detected = _detect(root, split, split_file)
+        split_file = split_file or detected
+    path = None
+    if split_file is not None:
+        relative = Path(split_file.replace("{split}", split or "")).expanduser()
+        path = root / relative if (root / relative).is_file() else relative
+        if not path.is_file():
+            raise UserError(f"no such split file: {root / relative}")
+    if mask is not None and config.masks == "optional" and not template_parts(root, mask, split, "mask")[0].is_dir():
+        mask = None
+    return list_items(root, image, mask if config.masks != "none" else None, split, path)
+
+
+def _detect(root: Path, split: str | None, split_file: str | None) -> tuple[str, str, str | None]:
+    """Templates of image and mask, and the split file, for a folder in one of the plain layouts."""
+    whole = "images/{name}", "masks/{name}"
+    if split is None or split_file is not None:
+        if not (root / "images").is_dir() and (splits := folder_splits(root)):
+            raise UserError(f"{root} has an images folder in each split; set split to one of {', '.join(splits)}")
+        return *whole, None
+    if (root / "images" / split).is_dir():
+        return "images/{split}/{name}", "masks/{split}/{name}", None
+    if (root / split / "images").is_dir():
+        return "{split}/images/{name}", "{split}/masks/{name}", None
+    for candidate in (f"splits/{split}.txt", f"{split}.txt"):
+        if (root / candidate).is_file():
+            return *whole, candidate
+    raise UserError(
+        f"{root} has no split {split!r}; splits there: {', '.join(folder_splits(root)) or 'none'} "
+        "(a split is a folder images/<split>, a file <split>.txt, or what the templates image and mask say)"
+    )
+
+
+def _find_label_space(config: FolderConfig, fallback: LabelSpace | None) -> LabelSpace:
+    root = config.root.expanduser()
+    if config.label_space is not None:
+        path = config.label_space.expanduser()
+        return LabelSpace.from_yaml(root / path if (root / path).is_file() else path)
+    if (root / LABEL_SPACE_FILE).is_file():
+        return LabelSpace.from_yaml(root / LABEL_SPACE_FILE)
+    if fallback is not None:
+        return fallback
+    raise MissingLabelSpaceError(
+        f"{root} has no {LABEL_SPACE_FILE}: write one with 'classes: [{{name: road, color: [128, 64, 128], ids: [0]}}, "
+        f"…]' and 'ignore_ids: [255]', or let `polyscale data check {root}` suggest one from the masks"
+    )

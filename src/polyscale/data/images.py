@@ -1,0 +1,192 @@
+"""Images of any common kind as uint8 RGB arrays.
+
+Unusual here: EXIF rotation is always applied, so that an image has the size that a person sees; 16-bit values keep
+their high byte (Pillow's own conversion of 16-bit grey clips at 255 instead); an alpha channel is dropped, not blended.
+Only formats that photos and masks come in are opened: some of the others that Pillow knows run external programs.
+``MAX_PIXELS`` takes the place of Pillow's guard against huge images, but only while a header is being read: the process
+keeps its own setting.
+"""
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from polyscale.config import UserError
+from polyscale.data.items import DataError
+
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "image_size", "open_image", "read_image", "to_rgb"]
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+"""Suffixes (in lower case) of files that count as images when a folder is listed."""
+
+MAX_PIXELS = 2_000_000_000
+"""The largest image that is read, in pixels."""
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+_ORIENTATION = 0x0112
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+
+_guard = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    # A worker forked while another thread reads a header would otherwise start with a lock that nobody releases.
+    os.register_at_fork(before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_guard.release)
+
+
+def read_image(path: str | Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Read an image file: JPEG, PNG, WebP, TIFF, BMP or GIF.
+
+    Grey, palette, CMYK, alpha and 16 bits are read too. The first frame of a file with several is read; see ``to_rgb``
+    for how pixels become RGB.
+
+    Returns:
+        (H, W, 3) uint8 RGB, after EXIF rotation.
+
+    Raises:
+        UserError: the file is missing, empty, truncated, not an image, too large, or of a kind without a fixed range of
+            values.
+    """
+    with open_image(path) as image:
+        image.load()
+        try:
+            return to_rgb(image)
+        except UserError as error:
+            raise DataError(f"{path}: {error}") from None
+
+
+def to_rgb(image: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """A Pillow image as an RGB array, rotated as its EXIF data say.
+
+    Grey becomes three equal channels, a palette its colours, CMYK is converted, an alpha channel is dropped (what lies
+    under transparent pixels stays), and of 16-bit values the high byte is kept.
+
+    Returns:
+        (H, W, 3) uint8, contiguous, writable, not shared with ``image``.
+
+    Raises:
+        UserError: it is damaged, or its mode has no fixed range (32-bit float, integers above 65535) or cannot be
+            converted.
+    """
+    try:
+        image.load()
+    except Exception as error:  # As in open_image: what decoders raise on damaged data has no common type.
+        raise UserError(
+            f"image {getattr(image, 'filename', '') or ''} cannot be decoded: {error}; replace it"
+        ) from None
+    if image.mode in _SIXTEEN_BITS:
+        values = np.asarray(image)
+        if image.mode == "I" and values.size and (values.min() < 0 or values.max() > 65535):
+            raise UserError("32-bit integers above 65535 have no fixed range as an image; save it with 8 or 16 bits")
+        pixels = np.repeat((values >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+    elif image.mode == "F":
+        raise UserError("32-bit floats have no fixed range as an image; save it with 8 or 16 bits")
+    else:
+        try:
+            straight = image.convert(image.mode[:-1] + "A") if image.mode in ("RGBa", "La") else image
+            pixels = np.array(straight if straight.mode == "RGB" else straight.convert("RGB"))
+        except ValueError as error:
+            raise UserError(f"colours of mode {image.mode} cannot be read as RGB ({error}); save it as RGB") from None
+    return np.ascontiguousarray(_rotate(pixels, _orientation(image)))
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Size of an image after EXIF rotation, from its header where the header tells (pixels are not decoded).
+
+    Returns:
+        Height and width in pixels: the first two numbers of ``read_image(path).shape``.
+
+    Raises:
+        UserError: the file is missing, empty, not an image or too large.
+    """
+    with open_image(path) as image:
+        width, height = image.size
+        if image.format == "TIFF":
+            tags: Any = getattr(image, "tag_v2", {})  # Pillow may report the size of a TIFF with the rotation applied.
+            width, height = int(tags.get(256, width)), int(tags.get(257, height))
+        elif image.format == "PNG":
+            with Path(path).open("rb") as file:
+                if _has_late_metadata(file):
+                    image.load()
+        return (width, height) if _orientation(image) in (5, 6, 7, 8) else (height, width)
+
+
+@contextlib.contextmanager
+def open_image(path: str | Path) -> Iterator[Image.Image]:
+    """Open an image file lazily, with whatever Pillow raises inside the block turned into one line that names the file.
+
+    Raises:
+        UserError: the file is missing, empty, truncated, not an image, or has more than ``MAX_PIXELS`` pixels.
+    """
+    path = Path(path)
+    try:
+        if path.is_file() and path.stat().st_size == 0:
+            raise DataError(f"{path} is empty (0 bytes); replace or remove it")
+        with path.open("rb") as file, _open_header(file) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(
+                    f"{path} has {image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} that can be read; "
+                    "cut it into parts"
+                )
+            yield image
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"no such image file: {path}") from None
+    except MemoryError:
+        raise DataError(f"{path} does not fit into memory; cut it into parts or make it smaller") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{path} is not an image that can be read; allowed are {', '.join(_FORMATS)}") from None
+    except Exception as error:  # Decoders raise a dozen types on damaged data, SyntaxError and struct.error among them.
+        detail = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+        raise DataError(f"{path} cannot be read: {' '.join(detail.split())}; replace or remove it") from None
+
+
+def _open_header(file: BinaryIO) -> Image.Image:
+    with _guard:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(file, formats=_FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1 to 8; damaged EXIF data count as none."""
+    try:
+        # The base class's method: that of PNG files would decode all pixels to look for EXIF data behind them.
+        value = Image.Image.getexif(image).get(_ORIENTATION, 1)
+    except Exception:
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _rotate(pixels: np.ndarray[Any, Any], orientation: int) -> np.ndarray[Any, Any]:
+    """Turn stored pixels (H, W, ...) as EXIF orientation 1 to 8 says (Exif 2.32, section 4.6.4, tag 274)."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def _has_late_metadata(file: BinaryIO) -> bool:
+    """Whether a PNG has chunks behind its pixels that may tell an orientation (EXIF, or XMP and profiles as text)."""
+    file.seek(8)
+    behind = False
+    while len(header := file.read(8)) == 8:
+        kind = header[4:]
+        if kind == b"IDAT":
+            behind = True
+        elif kind == b"IEND":
+            break
+        elif behind and kind in (b"eXIf", b"iTXt", b"zTXt", b"tEXt"):
+            return True
+        file.seek(int.from_bytes(header[:4], "big") + 4, os.SEEK_CUR)
+    return False

@@ -1,0 +1,84 @@
+"""What a data set is to the rest of the package: items on disk, and samples as arrays.
+
+Unusual here: a sample's labels are *train ids* already (0 .. C-1, and ``IGNORE`` for pixels that do not count),
+whatever ids the data set uses on disk, so that nothing downstream knows data set ids.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from polyscale.config import UserError
+from polyscale.labels import LabelSpace
+
+__all__ = ["DataError", "Item", "Sample", "SegmentationData"]
+
+
+class DataError(UserError):
+    """One image or mask that cannot be used; ``kind`` says why, so that a check can count problems of a kind.
+
+    Kinds: ``unreadable`` (missing, empty, damaged or not an image), ``ids`` (values outside the label space), ``size``
+        (mask and
+    image differ), ``missing`` (no mask where one is required).
+    """
+
+    # One positional argument and a default: what comes back from a worker process is rebuilt from its message alone.
+    def __init__(self, message: str, kind: str = "unreadable") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Item(NamedTuple):
+    """One image of a data set and where its files are.
+
+    Attributes:
+        name: path relative to the split's folder without suffix, parts joined by ``/``; unique within the data set.
+        image: the image file. A data set that draws its images gives a path that does not exist.
+        mask: the mask file, or None where the image has no labels.
+    """
+
+    name: str
+    image: Path
+    mask: Path | None
+
+
+class Sample(NamedTuple):
+    """One image as it is read.
+
+    Attributes:
+        name: the item's name.
+        image: (H, W, 3) uint8, RGB.
+        labels: (H, W) uint8 train ids 0 .. C-1 or ``IGNORE``; None where the image has no labels.
+    """
+
+    name: str
+    image: np.ndarray[Any, np.dtype[np.uint8]]
+    labels: np.ndarray[Any, np.dtype[np.uint8]] | None
+
+
+class SegmentationData(Protocol):
+    """A data set: a label space, a list of items, and a way to read one of them.
+
+    Reading is pure: the same index gives the same sample in every process. A data set can be pickled (to worker
+    processes).
+    """
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """The classes, and how ids on disk map to train ids."""
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """All items, sorted by name."""
+
+    def __len__(self) -> int:
+        """How many items there are."""
+
+    def read(self, index: int) -> Sample:
+        """Read one item.
+
+        Raises:
+            UserError: a file is unreadable, its ids are outside the label space, or mask and image differ in size.
+        """

@@ -1,0 +1,195 @@
+"""Which image comes when: epochs with a class-uniform share, and how processes divide them.
+
+Unusual here: an epoch is a plain list, made from (seed, epoch) alone. Every process makes the same whole list and
+takes its own places in it, so that no state is kept, nothing is sent between processes, and a run resumes anywhere by
+skipping. A draw carries its position in the epoch: seed the augmentation by (seed, epoch, position) and not by the
+image, which class-uniform sampling may draw several times an epoch and which would then be cropped and coloured alike
+each time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from polyscale.config import Config, UserError
+from polyscale.data.centroids import Centroids
+
+__all__ = ["ClassUniformConfig", "Draw", "EpochSampler", "shard"]
+
+# numpy pads a seed with zeros, so that [seed, epoch] and [seed, epoch, 0] are the same stream: a fourth number keeps
+# the order of the epoch independent of the augmentation of its first image.
+_STREAM = (0, 1)
+
+
+class ClassUniformConfig(Config):
+    """Class-uniform sampling: part of each epoch shows every class equally often (the reference uses one half).
+
+    Attributes:
+        fraction: share of an epoch's draws that go round the classes; 0 is off.
+        tile: side in pixels of the tiles in which each class is looked for.
+        last_epoch: from this epoch on (the first is 0) every draw is a plain image; ``None`` never stops.
+        boost: class name to weight; a class with weight 2 is drawn twice as often as one without, 0 leaves it out.
+        classes: only these classes are drawn; ``None`` is all.
+        min_pixels: a tile counts for a class only with at least this many of its pixels.
+    """
+
+    fraction: float = Field(default=0.0, ge=0.0, le=1.0)
+    tile: int = Field(default=1024, ge=1)
+    last_epoch: int | None = Field(default=None, ge=0)
+    boost: dict[str, float] = Field(default_factory=dict)
+    classes: tuple[str, ...] | None = Field(default=None, min_length=1)
+    min_pixels: int = Field(default=1, ge=1)
+
+    @field_validator("boost")
+    @classmethod
+    def _not_negative(cls, boost: dict[str, float]) -> dict[str, float]:
+        for name, weight in boost.items():
+            if weight < 0:
+                raise ValueError(f"the weight of {name!r} must be 0 or more, got {weight}")
+        return boost
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One place in an epoch.
+
+    Attributes:
+        index: which image of the data.
+        centre: (y, x) pixel of that image that the crop must contain; ``None`` is a crop anywhere.
+        position: the place in the whole epoch, over all processes: the third number of the augmentation's seed.
+    """
+
+    index: int
+    centre: tuple[int, int] | None
+    position: int
+
+
+class EpochSampler:
+    """Lists the draws of any epoch.
+
+    The class-uniform draws are divided among the classes by weight (1 unless boosted) to within one draw; a class's
+    tiles are gone through in random order before any comes a second time. The other draws go through the images in
+    random order.
+
+    Args:
+        num_items: number of images.
+        seed: 0 or more.
+        centroids: from `class_centroids`; may be ``None`` where ``config.fraction`` is 0.
+        config: the class-uniform share.
+        epoch_length: draws an epoch; ``None`` is ``num_items``.
+
+    Raises:
+        UserError: no images, a class that the label space does not have, or class-uniform sampling without any class
+            to draw.
+
+    Example:
+        >>> sampler = EpochSampler(3, seed=0, centroids=None, config=ClassUniformConfig())
+        >>> sorted(draw.index for draw in sampler.epoch(7))
+        [0, 1, 2]
+    """
+
+    def __init__(
+        self,
+        num_items: int,
+        seed: int,
+        centroids: Centroids | None,
+        config: ClassUniformConfig,
+        epoch_length: int | None = None,
+    ) -> None:
+        if num_items < 1:
+            raise UserError("there are no images to draw from; check the data's path and split")
+        self.num_items = num_items
+        self.epoch_length = num_items if epoch_length is None else epoch_length
+        self.seed = seed
+        self.config = config
+        assert self.epoch_length >= 1, self.epoch_length
+        assert seed >= 0, seed
+        self._centroids = centroids
+        self._rows: list[NDArray[np.int64]] = []
+        self._shares = np.empty(0)
+        if config.fraction > 0.0:
+            assert centroids is not None, "class-uniform sampling needs class_centroids"
+            self._rows, self._shares = _weigh(centroids, config)
+
+    def epoch(self, epoch: int) -> list[Draw]:
+        """The draws of an epoch, in order; the same for the same (seed, epoch), whatever was asked for before."""
+        rng = np.random.default_rng([self.seed, epoch, *_STREAM])
+        on = self.config.last_epoch is None or epoch < self.config.last_epoch
+        num_uniform = round(self.config.fraction * self.epoch_length) if on else 0
+        plain = _in_turns(np.arange(self.num_items), self.epoch_length - num_uniform, rng)
+        chosen: list[tuple[int, tuple[int, int] | None]] = [(index, None) for index in plain.tolist()]
+        table = self._centroids
+        if num_uniform and table is not None:
+            rows = self._draw_rows(num_uniform, rng)
+            places = zip(table.items[rows].tolist(), table.ys[rows].tolist(), table.xs[rows].tolist(), strict=True)
+            chosen += [(item, (y, x)) for item, y, x in places]
+        order = rng.permutation(self.epoch_length).tolist()
+        return [Draw(chosen[place][0], chosen[place][1], position) for position, place in enumerate(order)]
+
+    def _draw_rows(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        # One random offset and equal steps through the classes' shares: each class gets its share to within one draw,
+        # and which class gets the odd one varies from epoch to epoch.
+        steps = (np.arange(count) + rng.random()) / count
+        owners = np.searchsorted(np.cumsum(self._shares)[:-1], steps, side="right")
+        counts = np.bincount(owners, minlength=len(self._rows)).tolist()
+        return np.concatenate([_in_turns(rows, n, rng) for rows, n in zip(self._rows, counts, strict=True)])
+
+
+def _in_turns(values: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """``count`` of the values in random order, every value once before any comes again."""
+    rounds = [rng.permutation(values) for _ in range(-(-count // len(values)))]
+    return np.concatenate([values[:0], *rounds])[:count]
+
+
+def _weigh(centroids: Centroids, config: ClassUniformConfig) -> tuple[list[NDArray[np.int64]], NDArray[np.float64]]:
+    """For each class to draw, its rows of the table and its share of the class-uniform draws."""
+    for key, given in (("boost", tuple(config.boost)), ("classes", config.classes or ())):
+        unknown = [name for name in given if name not in centroids.names]
+        if unknown:
+            raise UserError(
+                f"{key} names {unknown[0]!r}, which is no class; the classes are {', '.join(centroids.names)}"
+            )
+    rows, weights = [], []
+    for train_id, name in enumerate(centroids.names):
+        found = np.flatnonzero((centroids.classes == train_id) & (centroids.pixels >= config.min_pixels))
+        weight = config.boost.get(name, 1.0)
+        if len(found) and weight > 0.0 and (config.classes is None or name in config.classes):
+            rows.append(found)
+            weights.append(weight)
+    if not rows:
+        raise UserError(
+            "class-uniform sampling finds no class to draw in the training masks; "
+            "check min_pixels, classes, boost and the masks, or set fraction to 0"
+        )
+    shares = np.array(weights)
+    return rows, shares / shares.sum()
+
+
+def shard(draws: Sequence[Draw], batch_size: int, rank: int, world_size: int) -> list[list[Draw]]:
+    """The batches of one process.
+
+    At each step the processes together hold exactly what one process with ``batch_size * world_size`` images would;
+    process r takes the positions i with ``i % world_size == r``. Only the last, incomplete step of all processes
+    together is left out.
+
+    Args:
+        draws: the whole epoch, the same in every process.
+        batch_size: images a process and step.
+        rank: this process, from 0 to ``world_size - 1``.
+        world_size: number of processes.
+
+    Raises:
+        UserError: the epoch is shorter than one step.
+    """
+    assert batch_size >= 1, batch_size
+    assert 0 <= rank < world_size, (rank, world_size)
+    step = batch_size * world_size
+    if len(draws) < step:
+        raise UserError(
+            f"an epoch of {len(draws)} images is shorter than one step of {step} ({batch_size} on each of {world_size} "
+            "processes); lower the batch size or lengthen the epoch"
+        )
+    return [list(draws[first + rank : first + step : world_size]) for first in range(0, len(draws) - step + 1, step)]

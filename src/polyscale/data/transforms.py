@@ -1,0 +1,258 @@
+"""Paired augmentation: random scale, crop, flip and colour for an image and its labels together.
+
+Unusual here: nothing is resized that is not seen. The crop's place is chosen first, on the pixel grid that the
+*resized* image would have, and only the part of the source under the crop is resized; the result is what resizing the
+whole image and then cropping gives, at a fraction of the cost. Labels are taken by whole-number arithmetic from the
+source pixel under each output pixel's centre, so that they stay exactly below the image at every scale. All random
+numbers come from the generator that is given, those of the geometry first: a change of the photometric options alone
+leaves every crop where it was.
+"""
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageStat
+from pydantic import Field, field_validator
+
+from polyscale.config import Config
+from polyscale.data.color import PHOTOMETRIC, apply_color, color_matrix, gaussian_blur, to_tensor
+from polyscale.labels import IGNORE
+
+__all__ = ["AugmentConfig", "augment", "to_tensor"]
+
+GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+"""Geometric operations of the RandAugment-style option, applied to image and labels alike."""
+
+
+class AugmentConfig(Config):
+    """How training images are varied.
+
+    The defaults are those of the reference's Cityscapes runs, but for the crop and the hue.
+
+    Attributes:
+        crop: height and width of the crop in pixels.
+        scale: smallest and largest factor by which an image is resized before the crop.
+        scale_distribution: ``uniform`` in the factor (the reference) or ``log-uniform``, which sees 0.5 as often as
+            2.
+        flip: probability of a mirror image, left to right.
+        color_jitter: brightness, contrast and saturation are each multiplied by a factor from 1 - this to 1 + this.
+        hue: hue is turned by up to this part of a whole turn, either way.
+        blur: probability of a Gaussian blur.
+        blur_sigma: smallest and largest standard deviation of that blur, in pixels of the crop.
+        rand_augment: number of randomly chosen further operations an image; 0 is none.
+        rand_augment_magnitude: their largest strength, from 0 (no effect) to 1 (strong).
+        fill: colour (R, G, B in 0..255) where the image does not fill the crop; ``None`` is the image's own mean.
+            The labels there are ignored.
+    """
+
+    crop: tuple[int, int] = (512, 512)
+    scale: tuple[float, float] = (0.5, 2.0)
+    scale_distribution: Literal["uniform", "log-uniform"] = "uniform"
+    flip: float = Field(default=0.5, ge=0.0, le=1.0)
+    color_jitter: float = Field(default=0.25, ge=0.0, le=1.0)
+    hue: float = Field(default=0.02, ge=0.0, le=0.5)
+    blur: float = Field(default=0.0, ge=0.0, le=1.0)
+    blur_sigma: tuple[float, float] = (0.15, 1.3)
+    rand_augment: int = Field(default=0, ge=0, le=16)
+    rand_augment_magnitude: float = Field(default=0.3, ge=0.0, le=1.0)
+    fill: tuple[int, int, int] | None = None
+
+    @field_validator("crop")
+    @classmethod
+    def _positive(cls, crop: tuple[int, int]) -> tuple[int, int]:
+        if min(crop) < 1:
+            raise ValueError("a crop is [height, width], both at least 1 pixel")
+        return crop
+
+    @field_validator("scale", "blur_sigma")
+    @classmethod
+    def _range(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if not 0.0 < limits[0] <= limits[1]:
+            raise ValueError("must be [smallest, largest], both above 0")
+        return limits
+
+    @field_validator("fill")
+    @classmethod
+    def _color(cls, fill: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
+        if fill is not None and not all(0 <= channel <= 255 for channel in fill):
+            raise ValueError("a colour is three numbers from 0 to 255")
+        return fill
+
+
+class _Span(NamedTuple):
+    """One axis of the crop.
+
+    The source's ``size`` pixels become ``resized``; ``length`` of these, from ``start`` on, go to ``pad`` in the crop.
+    """
+
+    size: int
+    resized: int
+    start: int
+    length: int
+    pad: int
+
+    @property
+    def source(self) -> NDArray[np.int64]:
+        """The source pixel under the centre of each of the ``length`` output pixels."""
+        steps = 2 * np.arange(self.start, self.start + self.length, dtype=np.int64) + 1
+        return steps * self.size // (2 * self.resized)
+
+    @property
+    def box(self) -> tuple[float, float]:
+        """Where the output begins and ends, in source pixels."""
+        return self.start * self.size / self.resized, (self.start + self.length) * self.size / self.resized
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """First and one-past-last source pixel that the antialiasing bilinear filter reads."""
+        reach = max(1.0, self.size / self.resized) + 1.0
+        first, last = self.box
+        return max(0, math.floor(first - reach)), min(self.size, math.ceil(last + reach))
+
+
+def augment(
+    image: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    config: AugmentConfig,
+    rng: np.random.Generator,
+    centre: tuple[int, int] | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One random training crop of an image and its labels.
+
+    Args:
+        image: (H, W, 3) RGB bytes.
+        labels: (H, W) train ids, `IGNORE` where nothing is to be learnt.
+        config: what is varied and how much.
+        rng: the only source of randomness; an equal generator gives bit-identical results.
+        centre: (y, x) source pixel that the crop contains, at a random place in it; ``None`` puts the crop anywhere.
+            (The geometric operations of ``rand_augment`` come afterwards and may push it over the crop's edge.)
+
+    Returns:
+        Image (3, h, w) float32 in [0, 1] and labels (h, w) int64, of the configured crop's size. Where the image does
+        not fill the crop the labels are `IGNORE`.
+    """
+    assert image.dtype == labels.dtype == np.uint8, (image.dtype, labels.dtype)
+    assert image.shape == (*labels.shape, 3), (image.shape, labels.shape)
+    scale = _draw_scale(config, rng)
+    rows = _draw_span(image.shape[0], scale, config.crop[0], None if centre is None else centre[0], rng)
+    columns = _draw_span(image.shape[1], scale, config.crop[1], None if centre is None else centre[1], rng)
+    mirrored = rng.random() < config.flip
+    # All are drawn whether used or not: switching one off leaves the others as they were.
+    factors = rng.uniform(-1.0, 1.0, size=4)
+    blurred, sigma = rng.random() < config.blur, rng.uniform(*config.blur_sigma)
+    operations = _draw_operations(config, rng)
+
+    picture = _resize(image, rows, columns)
+    target = labels[rows.source][:, columns.source]
+    if blurred:
+        picture = gaussian_blur(picture, sigma)
+    for name, strength in operations:
+        if name in PHOTOMETRIC:
+            picture = PHOTOMETRIC[name](picture, strength)
+    mean = np.array(ImageStat.Stat(picture).mean)
+    fill = config.fill or (round(mean[0]), round(mean[1]), round(mean[2]))
+    picture, target = _pad(picture, target, rows, columns, config.crop, fill)
+    moves = [(name, strength) for name, strength in operations if name in GEOMETRIC]
+    if moves:
+        picture, target = _move(picture, target, moves, fill)
+
+    pixels = np.asarray(picture)
+    if mirrored:
+        pixels, target = pixels[:, ::-1], target[:, ::-1]
+    brightness, contrast, saturation = (1.0 + config.color_jitter * factors[:3]).tolist()
+    if config.color_jitter or config.hue:
+        matrix, offset = color_matrix(mean / 255.0, brightness, contrast, saturation, config.hue * float(factors[3]))
+        tensor = apply_color(pixels, matrix, offset)
+    else:
+        tensor = to_tensor(pixels)
+    return tensor, torch.from_numpy(target.astype(np.int64, order="C"))
+
+
+def _draw_scale(config: AugmentConfig, rng: np.random.Generator) -> float:
+    low, high = config.scale
+    if config.scale_distribution == "log-uniform":
+        return math.exp(rng.uniform(math.log(low), math.log(high)))
+    return float(rng.uniform(low, high))
+
+
+def _draw_span(size: int, scale: float, crop: int, centre: int | None, rng: np.random.Generator) -> _Span:
+    resized = max(1, round(size * scale))
+    if resized <= crop:
+        return _Span(size, resized, 0, resized, int(rng.integers(0, crop - resized, endpoint=True)))
+    low, high = 0, resized - crop
+    if centre is not None:
+        assert 0 <= centre < size, f"centre {centre} is outside 0 to {size - 1}"
+        # The source pixel covers [centre, centre + 1) * resized / size of the resized grid: all of it shall be
+        # inside.
+        high = min(high, centre * resized // size)
+        low = min(high, max(low, -(-(centre + 1) * resized // size) - crop))
+    return _Span(size, resized, int(rng.integers(low, high, endpoint=True)), crop, 0)
+
+
+def _resize(image: NDArray[np.uint8], rows: _Span, columns: _Span) -> Image.Image:
+    """The crop's part of the resized image, bilinear with antialiasing."""
+    (top, bottom), (left, right) = rows.window, columns.window
+    part = Image.fromarray(np.ascontiguousarray(image[top:bottom, left:right]))
+    (first_y, last_y), (first_x, last_x) = rows.box, columns.box
+    # The box is computed in floats: keep it from ending a hair's breadth outside, which Pillow refuses.
+    box = (first_x - left, first_y - top, min(last_x - left, part.width), min(last_y - top, part.height))
+    return part.resize((columns.length, rows.length), Image.Resampling.BILINEAR, box=box)
+
+
+def _pad(
+    picture: Image.Image,
+    target: NDArray[np.uint8],
+    rows: _Span,
+    columns: _Span,
+    crop: tuple[int, int],
+    fill: tuple[int, int, int],
+) -> tuple[Image.Image, NDArray[np.uint8]]:
+    if target.shape == crop:
+        return picture, target
+    canvas = Image.new("RGB", (crop[1], crop[0]), fill)
+    canvas.paste(picture, (columns.pad, rows.pad))
+    padded = np.full(crop, IGNORE, dtype=np.uint8)
+    padded[rows.pad : rows.pad + rows.length, columns.pad : columns.pad + columns.length] = target
+    return canvas, padded
+
+
+def _draw_operations(config: AugmentConfig, rng: np.random.Generator) -> list[tuple[str, float]]:
+    names = (*PHOTOMETRIC, *GEOMETRIC)
+    chosen = rng.integers(len(names), size=config.rand_augment)
+    strengths = rng.uniform(-1.0, 1.0, size=config.rand_augment) * config.rand_augment_magnitude
+    return [(names[number], float(strength)) for number, strength in zip(chosen, strengths, strict=True)]
+
+
+def _move(
+    picture: Image.Image, target: NDArray[np.uint8], moves: list[tuple[str, float]], fill: tuple[int, int, int]
+) -> tuple[Image.Image, NDArray[np.uint8]]:
+    """Rotate (up to 30 degrees), shear (0.3) and translate (0.2 of the side) about the middle, resampled once."""
+    width, height = picture.size
+    matrix: NDArray[Any] = np.eye(3)
+    for name, strength in moves:
+        step = np.eye(3)
+        angle = math.radians(30.0) * strength
+        match name:
+            case "rotate":
+                step[:2, :2] = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+            case "shear_x":
+                step[0, 1] = 0.3 * strength
+            case "shear_y":
+                step[1, 0] = 0.3 * strength
+            case "translate_x":
+                step[0, 2] = 0.2 * strength * width
+            case "translate_y":
+                step[1, 2] = 0.2 * strength * height
+        matrix = step @ matrix
+    to_middle = np.array([[1.0, 0.0, -width / 2], [0.0, 1.0, -height / 2], [0.0, 0.0, 1.0]])
+    # Pillow asks where an output pixel's centre comes from, for both filters alike: image and labels move as one.
+    inverse = np.linalg.inv(to_middle) @ np.linalg.inv(matrix) @ to_middle
+    coefficients = tuple(inverse[:2].ravel().tolist())
+    affine, bilinear, nearest = Image.Transform.AFFINE, Image.Resampling.BILINEAR, Image.Resampling.NEAREST
+    moved = picture.transform(picture.size, affine, coefficients, bilinear, fillcolor=fill)
+    mask = Image.fromarray(np.ascontiguousarray(target))
+    mask = mask.transform(picture.size, affine, coefficients, nearest, fillcolor=IGNORE)
+    return moved, np.asarray(mask)

@@ -1,0 +1,76 @@
+"""A light decoder: a feature pyramid of few channels, for backbones that run on a CPU or in real time.
+
+Unusual here: the coarsest map is first mixed with its own averages over windows and over the whole image (pyramid
+pooling, Zhao et al., 2017, arXiv:1612.01105, section 3.2, with sums instead of concatenation), which costs next to
+nothing at stride 32 and lets each pixel know the scene. The 3 x 3 convolutions of the coarse levels together cost a
+third of the finest one's. No layer of it normalises over the pooled values, so one image a batch trains as well as
+many.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from polyscale.decoders.decoder import (
+    Decoded,
+    Decoder,
+    DecoderConfig,
+    conv_norm_act,
+    finest_place,
+    initialise,
+    resize_like,
+)
+
+__all__ = ["LightDecoder"]
+
+POOLED_SIZES = (1, 2, 4)
+
+
+class LightDecoder(Decoder):
+    """1 x 1 laterals and top-down sums (Lin et al., 2017, arXiv:1612.03144), a 3 x 3 convolution after each.
+
+    Args:
+        config: reads ``light_channels``, ``light_context`` and ``dropout``.
+        channels: channels of the backbone's maps.
+        strides: strides of the backbone's maps.
+        num_classes: C.
+    """
+
+    def __init__(
+        self, config: DecoderConfig, channels: Sequence[int], strides: Sequence[int], num_classes: int
+    ) -> None:
+        super().__init__()
+        self.feature_channels = width = config.light_channels
+        self.first = finest_place(strides)
+        self.laterals = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(count, width, 1, bias=False), nn.BatchNorm2d(width))
+            for count in channels[self.first :]
+        )
+        pooled_sizes = POOLED_SIZES if config.light_context else ()
+        # With a single map there is no coarse one to mix, and the backbone's own view is all that a pixel gets.
+        pooled_sizes = POOLED_SIZES if config.light_context and len(self.laterals) > 1 else ()
+        self.context = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(size), nn.Conv2d(width, width, 1)) for size in pooled_sizes
+        )
+        self.smooth = nn.ModuleList(conv_norm_act(width, width, 3) for _ in self.laterals)
+        self.dropout = nn.Dropout2d(0.1 if config.dropout is None else config.dropout)
+        self.classifier = nn.Conv2d(width, num_classes, 1)
+        initialise(self, self.classifier)
+
+    def forward(self, maps: list[Tensor]) -> Decoded:
+        """Maps (N, channels[k], h_k, w_k) to features (N, light_channels, h, w) and logits (N, C, h, w)."""
+        merged: Tensor | None = None
+        levels = zip(reversed(self.laterals), reversed(self.smooth), reversed(maps[self.first :]), strict=True)
+        for lateral, smooth, x in levels:
+            x = lateral(x)
+            x = self._with_context(x) if merged is None else x + resize_like(merged, x)
+            merged = smooth(functional.relu(x))
+        assert merged is not None
+        return Decoded(merged, self.classifier(self.dropout(merged)))
+
+    def _with_context(self, x: Tensor) -> Tensor:
+        total = x
+        for branch in self.context:
+            total = total + resize_like(branch(x), x)
+        return total

@@ -1,0 +1,87 @@
+"""What a user can get wrong before an evaluation starts.
+
+Each is told in one line before the first image rather than after an hour, and in every process alike.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+from torch import nn
+
+from polyscale.config import UserError
+from polyscale.labels import LabelSpace
+from polyscale.multiscale import check_scales
+
+if TYPE_CHECKING:
+    from polyscale.data.items import SegmentationData
+
+__all__ = ["check_classes", "check_items", "check_scale_set", "no_mask"]
+
+
+def check_scale_set(
+    model: nn.Module, method: str, scales: Sequence[float], compare: bool
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """All scales to look at, and those of the network's own result, both finest first.
+
+    Raises:
+        UserError: 1 is not among the scales, or they do not suit the method.
+    """
+    try:
+        ordered = check_scales(scales)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if method == "single" and ordered != (1.0,):
+        if not compare:
+            raise UserError(
+                f"method 'single' looks at scale 1 only, got scales {list(scales)}; "
+                "give scale 1, or compare scales as well"
+            )
+        return ordered, (1.0,)
+    if method == "explicit" and ordered != check_scales(cast("Sequence[float]", model.eval_scales)):
+        fixed = ",".join(f"{scale:g}" for scale in sorted(cast("Sequence[float]", model.eval_scales)))
+        raise UserError(f"method 'explicit' is bound to its training scales {fixed}, got {list(scales)}; give those")
+    return ordered, ordered
+
+
+def check_items(data: "SegmentationData") -> None:
+    """There are images, and all have masks.
+
+    Raises:
+        UserError: there are none, or one has no mask.
+    """
+    if not len(data):
+        raise UserError(
+            f"the data set has no images to evaluate (label space {data.label_space.name!r}); check its path and split"
+        )
+    without = [index for index, item in enumerate(data.items) if item.mask is None]
+    # A set that draws its labels may have no mask files: reading one item tells.
+    if without and data.read(without[0]).labels is None:
+        raise no_mask(data.items[without[0]].name, f" ({len(without)} of {len(data)} have none)")
+
+
+def no_mask(name: str, more: str = "") -> UserError:
+    """The error of an image without mask."""
+    return UserError(
+        f"image {name!r} has no mask{more}; evaluation needs a mask for every image, to label images use predict"
+    )
+
+
+def check_classes(network: LabelSpace, data: LabelSpace) -> None:
+    """The network's classes are the data's, in the same order; upper and lower case may differ.
+
+    Raises:
+        UserError: their number or a name differs; the message says which.
+    """
+    if network.num_classes != data.num_classes:
+        raise UserError(
+            f"the network has {network.num_classes} classes (label space {network.name!r}), "
+            f"the data {data.num_classes} ({data.name!r}); give data of the network's label space"
+        )
+    pairs = enumerate(zip(network.names, data.names, strict=True))
+    different = [f"{k} is {a!r}, in the data {b!r}" for k, (a, b) in pairs if a.casefold() != b.casefold()]
+    if different:
+        more = f" and {len(different) - 3} more" if len(different) > 3 else ""
+        raise UserError(
+            f"label spaces {network.name!r} of the network and {data.name!r} of the data differ: "
+            f"class {'; '.join(different[:3])}{more}; give data with the network's classes in the same order"
+        )

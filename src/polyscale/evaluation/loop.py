@@ -1,0 +1,231 @@
+"""Evaluating a network: one pass over the images at their own size, and every score from it.
+
+Unusual here: the network looks at an image once (twice with its mirror), and its own result, each scale alone, the
+averages and the control of constant attention are all made of those same views. Of these only the network's own result
+is turned into probabilities.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from polyscale.baselines import average_probabilities
+from polyscale.config import UserError
+from polyscale.evaluation.attention import AttentionTotals
+from polyscale.evaluation.checks import check_classes, check_items, check_scale_set, no_mask
+from polyscale.evaluation.ranks import largest_over_ranks, rank_and_world, sum_over_ranks
+from polyscale.evaluation.result import Evaluation
+from polyscale.evaluation.rows import (
+    AVERAGE_PROBABILITIES,
+    AVERAGE_WITH_FLIP,
+    FUSED,
+    FUSED_WITHOUT_FLIP,
+    comparisons,
+    row_names,
+)
+from polyscale.inference.attention import effective_weights
+from polyscale.labels import LabelSpace
+from polyscale.metrics import SegmentationScores, top_class
+from polyscale.multiscale import Fused, View, look
+
+if TYPE_CHECKING:
+    from polyscale.data.items import Sample, SegmentationData
+
+__all__ = ["evaluate"]
+
+Views = dict[float, View]
+
+
+def evaluate(
+    model: nn.Module,
+    data: "SegmentationData",
+    scales: Sequence[float] = (1.0,),
+    *,
+    flip: bool = False,
+    compare: bool = False,
+    boundary: bool = True,
+    calibration: bool = True,
+    label_space: LabelSpace | None = None,
+    device: torch.device | str | None = None,
+    autocast: torch.dtype | None = None,
+    details: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Score a network on a labelled data set, each image at its own size.
+
+    Where ``torch.distributed`` is initialised each process scores its share of the images and all return the same
+    result.
+
+    Args:
+        model: has ``segmenter``, ``method`` and ``forward(images (N, 3, H, W) in [0, 1], scales) -> Fused``.
+        data: items with masks.
+        scales: 1 among them. With ``compare`` a network of method "single" may be given several; its own row keeps
+            scale 1.
+        flip: the network's own result is the mean of the probabilities of the image and of its mirrored pass.
+        compare: also score each scale alone, the averages of probabilities and of logits and, where the method is
+            hierarchical, constant attention, on the same views. They see no mirrored image, except the row that says
+            so; with ``flip`` the network's own result without it is a row too, to compare with.
+        boundary: measure boundary IoU (of every row).
+        calibration: measure the expected calibration error (of the network's own result).
+        label_space: the network's classes, which must be those of the data.
+        device: where to compute, the model is moved there; by default where the model is.
+        autocast: compute in this type (torch.bfloat16, torch.float16) where torch deems it safe.
+        details: plain values to keep in the metadata, such as the checkpoint's name, the split, the pretraining.
+        progress: called with (images done, images of this process) after each image.
+
+    Raises:
+        UserError: an image has no mask, the classes are not those of the data, the scales do not suit the method, the
+            data set is empty, or the network's output is not finite.
+    """
+    started = time.perf_counter()
+    space, method = data.label_space, str(model.method)
+    ordered, own = check_scale_set(model, method, scales, compare)
+    check_items(data)
+    if label_space is not None:
+        check_classes(label_space, space)
+    place = torch.device(device) if device is not None else next(model.parameters(), torch.zeros(())).device
+    model.to(place)
+    rows = {
+        name: SegmentationScores(space, boundary=boundary, calibration=calibration and name == FUSED)
+        for name in row_names(method, ordered, flip, compare)
+    }
+    attention = AttentionTotals(space.names, own) if method in ("hierarchical", "explicit") else None
+    pass_over = _Pass(model, method, ordered if compare else own, own, flip, autocast, rows, attention)
+
+    rank, world = rank_and_world()
+    indices = range(rank, len(data), world)
+    sizes = [0, 0, -(2**31), -(2**31)]
+    with _evaluating(model), torch.inference_mode():
+        for done, sample in enumerate(_read_ahead(data, indices), start=1):
+            images, labels = _to_tensors(sample, place)
+            pass_over.score(sample.name, images, labels)
+            height, width = labels.shape
+            sizes = [max(pair) for pair in zip(sizes, (height, width, -height, -width), strict=True)]
+            if progress is not None:
+                progress(done, len(indices))
+
+    counted = torch.tensor([len(indices)])
+    states = [state for scores in rows.values() for state in scores.state().values()]
+    sum_over_ranks([counted, *states, *(attention.state().values() if attention is not None else ())], place)
+    high, wide, low, narrow = largest_over_ranks(sizes, place)
+    smallest, largest = f"{-low}x{-narrow}", f"{high}x{wide}"
+    metadata = {
+        **(details or {}),
+        "label_space": space.name,
+        "method": method,
+        "scales": sorted(own),
+        "compared_scales": sorted(ordered) if compare else None,
+        "flip": flip,
+        "num_images": int(counted),
+        "image_size": largest if smallest == largest else f"{smallest} to {largest}",
+        "boundary_fraction": rows[FUSED].boundary_fraction if boundary else None,
+        "autocast": str(autocast).removeprefix("torch.") if autocast is not None else None,
+        "device": place.type,
+        "processes": world,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    computed = {name: scores.compute() for name, scores in rows.items()}
+    return Evaluation(computed, attention.compute() if attention is not None else None, metadata)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What happens to one image; holds the accumulators."""
+
+    model: nn.Module
+    method: str
+    scales: tuple[float, ...]
+    """All scales to look at."""
+    own: tuple[float, ...]
+    """Those of the network's own result."""
+    flip: bool
+    autocast: torch.dtype | None
+    rows: Mapping[str, SegmentationScores]
+    attention: AttentionTotals | None
+
+    def score(self, name: str, images: Tensor, labels: Tensor) -> None:
+        """Add one image (1, 3, H, W) with its labels (H, W) to every row."""
+        fused, views = self._look(name, images)
+        if self.attention is not None:
+            own = {scale: views[scale] for scale in self.own}
+            self.attention.update(effective_weights(own, self.method), labels)
+        average = None
+        if len(self.rows) > 1:
+            for row, scores in comparisons(views, self.method):
+                self.rows[row].update(top_class(scores)[1], labels)
+                if row == AVERAGE_PROBABILITIES and self.flip:
+                    average = scores
+        del views
+        if not self.flip and "calibration" not in self.rows[FUSED].state():
+            self.rows[FUSED].update(top_class(fused.logits[0])[1], labels)
+            return
+        result = fused.logits.softmax(1)[0]
+        del fused
+        if self.flip:
+            if FUSED_WITHOUT_FLIP in self.rows:
+                self.rows[FUSED_WITHOUT_FLIP].update(top_class(result)[1], labels)
+            mirrored, views = self._look(name, images.flip(-1))
+            if average is not None:
+                average = average + average_probabilities(views)[0].flip(-1)
+                self.rows[AVERAGE_WITH_FLIP].update(top_class(average)[1], labels)
+            del views, average
+            result = (result + mirrored.logits.softmax(1)[0].flip(-1)) / 2
+        self.rows[FUSED].update(result, labels)
+
+    def _look(self, name: str, images: Tensor) -> tuple[Fused, Views]:
+        """The network's own result, and the view of each scale without what no score needs."""
+        segmenter = cast("Callable[[Tensor], View]", self.model.segmenter)
+        with torch.autocast(images.device.type, self.autocast, enabled=self.autocast is not None):
+            fused: Fused = self.model(images, self.own)
+            views = {s: fused.views[s] if s in fused.views else look(segmenter, images, s) for s in self.scales}
+        num_classes, expected = fused.logits.shape[1], self.rows[FUSED].label_space
+        if num_classes != expected.num_classes:
+            raise UserError(
+                f"the network has {num_classes} classes, but the data's label space {expected.name!r} has "
+                f"{expected.num_classes}; evaluate on data of the label space that the network was trained for"
+            )
+        if not fused.logits.amax().isfinite():
+            raise UserError(
+                f"the network's output for {name!r} is not finite: its training diverged, the checkpoint is damaged or "
+                "fp16 overflowed; try an earlier checkpoint, bf16 or fp32"
+            )
+        return fused._replace(aux=None, views={}), {s: View(view.logits, view.attention) for s, view in views.items()}
+
+
+def _read_ahead(data: "SegmentationData", indices: Sequence[int]) -> Iterator["Sample"]:
+    """Samples in order, the next one read while this one is being scored."""
+    with ThreadPoolExecutor(1) as pool:
+        ready = None
+        for index in indices:
+            ahead = pool.submit(data.read, index)
+            if ready is not None:
+                yield ready.result()
+            ready = ahead
+        if ready is not None:
+            yield ready.result()
+
+
+def _to_tensors(sample: "Sample", device: torch.device) -> tuple[Tensor, Tensor]:
+    """Image (1, 3, H, W) float32 in [0, 1] and labels (H, W) uint8."""
+    if sample.labels is None:
+        raise no_mask(sample.name)
+    image = torch.tensor(sample.image).to(device).permute(2, 0, 1)[None]
+    return image.contiguous().float() / 255, torch.tensor(sample.labels).to(device)
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and afterwards each module's own mode again: parts of a network in training may be frozen."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

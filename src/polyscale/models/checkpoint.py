@@ -1,0 +1,123 @@
+"""One-file checkpoints: safetensors, with configuration, label space and version in the metadata. Nothing is ever unpickled."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+import polyscale
+from polyscale.config import UserError, validate, write_atomically
+from polyscale.labels import LabelSpace
+from polyscale.models.build import ModelConfig, MultiScaleModel, build_model
+
+__all__ = ["FORMAT", "Checkpoint", "Metadata", "load_checkpoint", "read_metadata", "save_checkpoint"]
+
+FORMAT = "polyscale-1"
+
+
+class Metadata(NamedTuple):
+    """What a checkpoint says of itself."""
+
+    config: ModelConfig
+    label_space: LabelSpace
+    version: str
+    """The Polyscale that wrote it."""
+    info: dict[str, Any]
+    """Free facts of its training: epoch, scores, data."""
+
+
+class Checkpoint(NamedTuple):
+    """A network ready for use, in evaluation mode."""
+
+    model: MultiScaleModel
+    config: ModelConfig
+    label_space: LabelSpace
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: MultiScaleModel,
+    label_space: LabelSpace,
+    info: dict[str, Any] | None = None,
+    state: dict[str, torch.Tensor] | None = None,
+) -> None:
+    """Write weights, configuration and label space as one safetensors file, in one step.
+
+    Args:
+        path: where to; missing folders are made.
+        model: the network.
+        label_space: of its classes.
+        info: facts worth keeping, such as the epoch and its scores; anything JSON can hold.
+        state: weights to store in place of the model's own (their moving average, for instance).
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    weights = model.state_dict() if state is None else state
+    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    metadata = {
+        "format": FORMAT,
+        "version": polyscale.__version__,
+        "config": model.config.model_dump_json(),
+        "label_space": label_space.model_dump_json(),
+        "info": json.dumps(info or {}),
+    }
+    with write_atomically(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+
+
+def read_metadata(path: str | Path) -> Metadata:
+    """Read what a checkpoint says of itself, without its weights.
+
+    Raises:
+        UserError: no such file, or not a Polyscale checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"no checkpoint at {path}" + ("; it is a folder, name the file in it" if path.is_dir() else ""))
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path} is not a readable checkpoint ({' '.join(str(error).split())}); Polyscale writes .safetensors files"
+        ) from None
+    if metadata.get("format") != FORMAT:
+        raise UserError(
+            f"{path} is a safetensors file but not a Polyscale checkpoint of format {FORMAT}; "
+            "backbone weights alone go into model.backbone.pretrained"
+        )
+    try:
+        config = json.loads(metadata["config"])
+        config.get("backbone", {})["pretrained"] = False  # the file carries the weights; none are to be fetched
+        return Metadata(
+            validate(ModelConfig, config),
+            validate(LabelSpace, json.loads(metadata["label_space"])),
+            metadata.get("version", "?"),
+            json.loads(metadata.get("info", "{}")),
+        )
+    except (KeyError, json.JSONDecodeError, UserError) as error:
+        written = metadata.get("version", "?")
+        raise UserError(f"{path} was written by Polyscale {written} and cannot be read by this one: {error}") from None
+
+
+def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
+    """Build the network that a checkpoint describes and load its weights; evaluation mode.
+
+    Raises:
+        UserError: no such file, not a Polyscale checkpoint, or weights that do not fit its configuration.
+    """
+    metadata = read_metadata(path)
+    model = build_model(metadata.config, metadata.label_space)
+    try:
+        weights = load_file(path)
+        model.load_state_dict(weights)
+    except (RuntimeError, SafetensorError) as error:
+        raise UserError(f"the weights in {path} do not fit its configuration: {' '.join(str(error).split())[:300]}") from None
+    return Checkpoint(model.to(device).eval(), metadata.config, metadata.label_space)

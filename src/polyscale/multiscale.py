@@ -1,0 +1,147 @@
+"""Hierarchical multi-scale attention (Tao, Sapra, Catanzaro, 2020, arXiv:2005.10821, section 3): the whole idea.
+
+A segmenter looks at the image at several scales. At scale ``s`` it gives class logits ``L_s`` and an attention map ``a_s`` in
+[0, 1]: how far to trust this scale against *every finer one*. From the finest scale to the coarsest:
+
+    fused <- a_s * L_s + (1 - a_s) * fused
+
+The attention is relative, so a network trained on one pair of scales (0.5, 1) chains any set of scales afterwards.
+
+Unusual here: this is the exact mode, in which every view is brought to its own input's size before fusing. Sizes are whole-number
+arithmetic, so they stay right at odd sizes and in a traced graph. Only torch is imported.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["Fused", "HierarchicalMultiScale", "View", "check_scales", "fuse", "look", "resize", "scaled_size"]
+
+
+class View(NamedTuple):
+    """What a segmenter says of one image at one scale."""
+
+    logits: Tensor
+    """Class logits, (N, C, h, w)."""
+    attention: Tensor | None = None
+    """Trust in this scale against every finer one, (N, 1, h, w) in [0, 1]; None where the network has no attention head."""
+    aux: Tensor | None = None
+    """Auxiliary class logits (OCR's), (N, C, h, w)."""
+    features: Tensor | None = None
+    """The decoder's features, (N, F, h', w'), on the decoder's own grid."""
+
+
+class Fused(NamedTuple):
+    """The result at the image's size, and the views it was made of."""
+
+    logits: Tensor
+    """Class logits, (N, C, H, W)."""
+    aux: Tensor | None
+    """Auxiliary class logits fused by the same attention, (N, C, H, W)."""
+    views: dict[float, View]
+    """Scale -> its view at floor(H * scale) x floor(W * scale), finest first."""
+
+
+def check_scales(scales: Sequence[float]) -> tuple[float, ...]:
+    """Finest first, once each.
+
+    Raises:
+        ValueError: a scale is not positive, or 1 is not among them (its size is the result's size).
+    """
+    ordered = tuple(sorted({float(scale) for scale in scales}, reverse=True))
+    if not ordered or ordered[-1] <= 0:
+        raise ValueError(f"scales must be positive numbers, got {list(scales)}; for example 0.5,1,2")
+    if 1.0 not in ordered:
+        raise ValueError(f"scales must contain 1, whose size is the result's; got {list(scales)}, for example 0.5,1,2")
+    return ordered
+
+
+def scaled_size(size: Sequence[int], scale: float) -> tuple[int, int]:
+    """floor(side * scale) for each side, at least 1; exact where ``int(side * scale)`` rounds a product such as 100 * 0.29 wrongly."""
+    factor = Fraction(str(scale))
+    height, width = (side * factor.numerator // factor.denominator for side in size)
+    return (height if height > 1 else 1), (width if width > 1 else 1)
+
+
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Bilinear resizing with pixel centres aligned; ``x`` (N, C, h, w) itself where it has that size already."""
+    height, width = size
+    if x.shape[-2:] == (height, width):
+        return x
+    return functional.interpolate(x, size=(height, width), mode="bilinear", align_corners=False)
+
+
+def look(segmenter: Callable[[Tensor], View], images: Tensor, scale: float) -> View:
+    """Show ``images`` (N, 3, H, W) to the segmenter at one scale.
+
+    Returns:
+        The view with logits, attention and aux brought to the scaled input's size, in at least float32.
+    """
+    scaled = resize(images, scaled_size(images.shape[-2:], scale))
+    size = scaled.shape[-2:]
+    view = segmenter(scaled)
+
+    def full(x: Tensor | None) -> Tensor | None:
+        return None if x is None else resize(x.float() if x.dtype in (torch.float16, torch.bfloat16) else x, size)
+
+    logits = full(view.logits)
+    assert logits is not None
+    return View(logits, full(view.attention), full(view.aux), view.features)
+
+
+def fuse(views: Mapping[float, View]) -> Fused:
+    """Chain views from the finest scale to the coarsest, each weighted by its attention (the finest's own is never read).
+
+    For s >= 1 the fused result is first resized to this scale's size; for s < 1 the product and the attention are resized to the
+    result's (arXiv:2005.10821, section 3.1; for s < 1 in the published order: multiply, then resize).
+
+    Args:
+        views: scale -> view at that scale's input size; 1 must be among the scales.
+
+    Returns:
+        Logits and auxiliary logits at the size of scale 1, and the views, finest first.
+
+    Raises:
+        ValueError: scale 1 is missing, or a view other than the finest has no attention.
+    """
+    scales = check_scales(list(views))
+    finest = views[scales[0]]
+    logits, aux = finest.logits, finest.aux
+    for scale in scales[1:]:
+        view = views[scale]
+        if view.attention is None:
+            raise ValueError(f"the view at scale {scale:g} has no attention map: the segmenter needs a scale-attention head")
+        logits = _blend(logits, view.logits, view.attention, scale)
+        aux = None if aux is None or view.aux is None else _blend(aux, view.aux, view.attention, scale)
+    return Fused(logits, aux, {scale: views[scale] for scale in scales})
+
+
+def _blend(fused: Tensor, logits: Tensor, attention: Tensor, scale: float) -> Tensor:
+    if scale >= 1:
+        return attention * logits + (1 - attention) * resize(fused, logits.shape[-2:])
+    size = fused.shape[-2:]
+    return resize(attention * logits, size) + (1 - resize(attention, size)) * fused
+
+
+class HierarchicalMultiScale(nn.Module):
+    """A segmenter that is shown each scale in turn; its views are fused by their attention.
+
+    Training uses one pair of scales, inference any set that contains 1.
+
+    Args:
+        segmenter: (N, 3, h, w) -> View with attention, on any grid.
+    """
+
+    def __init__(self, segmenter: nn.Module) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+
+    def forward(self, images: Tensor, scales: Sequence[float] = (0.5, 1.0)) -> Fused:
+        """Images (N, 3, H, W) to logits (N, C, H, W), auxiliary logits and the view of each scale."""
+        # Coarsest first: batch-norm statistics are updated in the order of the published training.
+        views = {scale: look(self.segmenter, images, scale) for scale in reversed(check_scales(scales))}
+        return fuse(views)

@@ -1,0 +1,7 @@
+"""Training: configuration, loop, resume."""
+
+from polyscale.training.config import ExperimentConfig
+from polyscale.training.listener import Listener
+from polyscale.training.loop import TrainingResult, train
+
+__all__ = ["ExperimentConfig", "Listener", "TrainingResult", "train"]

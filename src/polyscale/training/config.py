@@ -1,0 +1,116 @@
+"""The configuration of a training run: what a recipe in ``configs/`` may say."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from polyscale.config import Config
+from polyscale.data import AugmentConfig, ClassUniformConfig, DataConfig
+from polyscale.losses import LossConfig
+from polyscale.models import ModelConfig
+
+__all__ = ["ExperimentConfig", "OptimizerConfig", "ScheduleConfig", "TrainingConfig", "ValidationConfig"]
+
+
+class OptimizerConfig(Config):
+    """SGD or AdamW; the defaults are the paper's SGD."""
+
+    kind: Literal["sgd", "adamw"] = "sgd"
+    lr: float = Field(5e-3, gt=0)
+    """Learning rate of decoder and heads, for the global batch that the recipe names."""
+    backbone_lr_factor: float = Field(1.0, ge=0)
+    """The backbone's learning rate is ``lr`` times this; 0 freezes it."""
+    attention_lr_factor: float = Field(1.0, ge=0)
+    """The scale-attention head's learning rate is ``lr`` times this."""
+    weight_decay: float = Field(1e-4, ge=0)
+    decay_norms: bool = True
+    """Weight decay also on norm weights and biases (as the reference does)."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    betas: tuple[float, float] = (0.9, 0.999)
+
+
+class ScheduleConfig(Config):
+    """The learning rate over the run, as a factor of ``optimizer.lr``."""
+
+    kind: Literal["poly", "cosine", "constant"] = "poly"
+    power: float = Field(0.9, gt=0)
+    """Of the polynomial: (1 - progress)^power. The paper: 2 on Cityscapes, 1 on Mapillary."""
+    warmup_steps: int = Field(0, ge=0)
+    """Steps of linear warm-up."""
+    per_epoch: bool = False
+    """Change it once an epoch (as the reference does) rather than each step."""
+
+
+class ValidationConfig(Config):
+    """Scoring during training."""
+
+    every: int = Field(1, ge=1)
+    """Epochs from one validation to the next; the last epoch is always validated."""
+    scales: tuple[float, ...] = ()
+    """Evaluation scales; empty for the model's ``eval_scales``."""
+    flip: bool = False
+
+
+class TrainingConfig(Config):
+    """Length, batches, optimisation and bookkeeping of a run."""
+
+    epochs: int = Field(100, ge=1)
+    epoch_length: int | None = Field(None, ge=1)
+    """Crops an epoch; null for one crop of each image."""
+    batch_size: int = Field(8, ge=1)
+    """Crops a process and micro-step. The global batch is this times processes times ``accumulate``."""
+    accumulate: int = Field(1, ge=1)
+    """Micro-steps whose gradients are averaged into one optimiser step."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    clip_norm: float | None = Field(None, gt=0)
+    """Largest gradient norm; null for no clipping."""
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    """Keep a moving average of the weights, validate it and store it as the result; null for none."""
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    sync_batchnorm: bool = True
+    """Batch-norm statistics over all GPUs (PyTorch has none for CPUs, where this has no effect)."""
+    freeze_batchnorm: bool = False
+    """Keep the batch norms' stored statistics and weights: for batches of one or two crops, with pretrained weights."""
+    channels_last: bool = True
+    num_workers: int | None = Field(None, ge=0)
+    """Loader processes for each training process; null chooses by cores."""
+    log_every: int = Field(10, ge=1)
+    """Steps between two lines of the log."""
+    save_every: float = Field(300.0, gt=0)
+    """Seconds between two saves of the state that ``--resume`` continues from; it is also saved after each epoch."""
+    check_data: bool = True
+    """Read every file once before the first step."""
+    tensorboard: bool = True
+    """Write TensorBoard events where the package is installed."""
+
+
+class DataSets(Config):
+    """Where images and labels come from."""
+
+    train: DataConfig
+    val: DataConfig | None = None
+
+
+class ExperimentConfig(Config):
+    """A whole run: the root of a recipe."""
+
+    name: str = "experiment"
+    seed: int = Field(0, ge=0)
+    data: DataSets
+    model: ModelConfig = ModelConfig()
+    augment: AugmentConfig = AugmentConfig()
+    sampling: ClassUniformConfig = ClassUniformConfig()
+    loss: LossConfig = LossConfig()
+    training: TrainingConfig = TrainingConfig()
+    validation: ValidationConfig = ValidationConfig()
+
+    @model_validator(mode="after")
+    def _explicit_validates_at_its_scales(self) -> "ExperimentConfig":
+        scales = self.validation.scales
+        if scales and 1.0 not in scales:
+            raise ValueError(f"validation.scales must contain 1, got {list(scales)}; for example [0.5, 1, 2]")
+        settings = self.model.multiscale
+        if scales and settings.method in ("single", "explicit") and set(scales) != set(settings.eval_scales):
+            raise ValueError(f"method {settings.method!r} validates at {list(settings.eval_scales)} only; remove validation.scales")
+        return self

@@ -1,0 +1,131 @@
+"""Batches of crops whose every random draw comes from (seed, epoch, position), so that a run can start at any step.
+
+Unusual here: one loader serves the whole run. The batch sampler walks through the epochs itself, so loader processes live on, and a
+resumed run simply starts its walk at the step it had reached. Samplers know rank and world size; nothing else shards again.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from polyscale.config import UserError
+from polyscale.data import AugmentConfig, Draw, EpochSampler, SegmentationData, augment, shard
+
+__all__ = ["Batch", "BatchPlan", "Key", "TrainingCrops", "build_loader", "number_of_workers"]
+
+
+class Key(NamedTuple):
+    """Which crop: its epoch and its draw, whose position in the epoch seeds the augmentation."""
+
+    epoch: int
+    draw: Draw
+
+
+class Batch(NamedTuple):
+    """Crops of one micro-step on one process."""
+
+    images: Tensor
+    """(N, 3, H, W) float32 RGB in [0, 1]."""
+    labels: Tensor
+    """(N, H, W) int64 train ids, ``IGNORE`` where nothing is known."""
+
+
+class TrainingCrops(Dataset[tuple[Tensor, Tensor]]):
+    """Augmented crops of a data set, addressed by ``Key``."""
+
+    def __init__(self, data: SegmentationData, config: AugmentConfig, seed: int) -> None:
+        self.data = data
+        self.config = config
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
+        """One crop: image (3, H, W) and labels (H, W).
+
+        Raises:
+            UserError: the image or its mask cannot be read.
+        """
+        sample = self.data.read(key.draw.index)
+        if sample.labels is None:
+            raise UserError(f"{sample.name} has no mask; training needs one for each image")
+        rng = np.random.default_rng([self.seed, key.epoch, key.draw.position])
+        return augment(sample.image, sample.labels, self.config, rng, key.draw.centre)
+
+
+class BatchPlan:
+    """All micro-batches of one process from ``first_step`` to the end of the run.
+
+    Every optimiser step takes ``accumulate`` micro-batches; the draws at the end of an epoch that do not fill a global batch are left
+    out, as other draws are in the next epoch.
+
+    Args:
+        sampler: draws of each epoch.
+        batch_size: crops a process and micro-step.
+        accumulate: micro-steps a step.
+        epochs: number of epochs.
+        rank: this process.
+        world_size: number of processes.
+    """
+
+    def __init__(self, sampler: EpochSampler, batch_size: int, accumulate: int, epochs: int, rank: int, world_size: int) -> None:
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.accumulate = accumulate
+        self.epochs = epochs
+        self.rank = rank
+        self.world_size = world_size
+        self.first_step = 0
+        self.global_batch = batch_size * accumulate * world_size
+        self.steps_per_epoch = sampler.epoch_length // self.global_batch
+        if self.steps_per_epoch == 0:
+            raise UserError(
+                f"an epoch of {sampler.epoch_length} crops does not fill one global batch of {self.global_batch}; "
+                "lower training.batch_size or set training.epoch_length"
+            )
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+    def __len__(self) -> int:
+        return (self.total_steps - self.first_step) * self.accumulate
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        first_epoch, skipped = divmod(self.first_step, self.steps_per_epoch)
+        for epoch in range(first_epoch, self.epochs):
+            batches = shard(self.sampler.epoch(epoch), self.batch_size, self.rank, self.world_size)
+            start = skipped * self.accumulate if epoch == first_epoch else 0
+            for batch in batches[start : self.steps_per_epoch * self.accumulate]:
+                yield [Key(epoch, draw) for draw in batch]
+
+
+def build_loader(crops: TrainingCrops, plan: BatchPlan, num_workers: int, pin_memory: bool) -> DataLoader[Batch]:
+    """The loader of the whole run; an iteration starts at ``plan.first_step``."""
+    return DataLoader(
+        crops,
+        batch_sampler=plan,  # type: ignore[arg-type]  # any iterable of lists of keys, not only of integers
+        num_workers=num_workers,
+        collate_fn=_collate,
+        pin_memory=pin_memory,
+        prefetch_factor=4 if num_workers else None,
+    )
+
+
+def _collate(crops: list[tuple[Tensor, Tensor]]) -> Batch:
+    return Batch(torch.stack([image for image, _ in crops]), torch.stack([labels for _, labels in crops]))
+
+
+def number_of_workers(asked: int | None, processes_here: int) -> int:
+    """Loader processes for this training process: what was asked for, else by the cores it may use, at most 8."""
+    if asked is not None:
+        return asked
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return max(1, min(8, cores // max(1, processes_here) - 1))

@@ -1,0 +1,133 @@
+"""What a run leaves beside its checkpoints: resolved configuration, environment, the log of steps and scores, TensorBoard events."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import polyscale
+from polyscale.config import UserError, dump_yaml, write_atomically
+from polyscale.training.config import ExperimentConfig
+
+__all__ = ["RunLog", "environment", "write_environment", "write_resolved_config"]
+
+
+def environment() -> dict[str, Any]:
+    """Versions, hardware and the git commit of the code, for the record beside a result."""
+    packages = ("torch", "torchvision", "timm", "accelerate", "numpy", "pillow", "pydantic", "safetensors")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    cuda = torch.cuda.is_available()
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "polyscale": polyscale.__version__,
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if cuda else [],
+        "cuda": torch.version.cuda if cuda else None,
+        **versions,
+    }
+
+
+def _git_commit() -> str | None:
+    """Commit of the checkout that this package runs from, with ``+changes`` where files differ; None outside a checkout."""
+    folder = Path(__file__).resolve().parent
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--", str(folder.parent)],
+            cwd=folder, capture_output=True, text=True, check=True, timeout=10,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{commit}+changes" if changed else commit
+
+
+def write_resolved_config(path: Path, config: ExperimentConfig) -> None:
+    """Write the configuration with every default filled in; ``polyscale train`` reads it back to the same run."""
+    with write_atomically(path) as temporary:
+        temporary.write_text(dump_yaml(config.model_dump(mode="json")), encoding="utf-8")
+
+
+def write_environment(path: Path) -> None:
+    """Write ``environment()`` as JSON."""
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(environment(), indent=2) + "\n", encoding="utf-8")
+
+
+class RunLog:
+    """``log.jsonl``: one line for each logged step and each validation, and the same in TensorBoard.
+
+    A resumed run first drops the lines after the step from which it continues, so that each step stands once.
+
+    Args:
+        folder: the run's folder.
+        first_step: steps that are done.
+        tensorboard: also write events, where the package is installed.
+
+    Raises:
+        UserError: the log cannot be written.
+    """
+
+    def __init__(self, folder: Path, first_step: int, tensorboard: bool) -> None:
+        self.path = folder / "log.jsonl"
+        kept = [line for line in self.read(self.path) if line["step"] <= first_step] if first_step else []
+        with write_atomically(self.path) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        self.events: Any = None
+        if tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                return
+            self.events = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step or None)  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def read(path: Path) -> list[dict[str, Any]]:
+        """The log's lines; a last line that a kill cut off is left out."""
+        if not path.is_file():
+            return []
+        lines = []
+        for text in path.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError:
+                break
+        return lines
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        """Append one line; numbers also go to TensorBoard under their keys."""
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **values}) + "\n")
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror or error}; free some space, then use --resume") from None
+        if self.events is not None:
+            for key, value in _flat(values):
+                self.events.add_scalar(key, value, step)
+
+    def close(self) -> None:
+        """Flush TensorBoard's events."""
+        if self.events is not None:
+            self.events.close()
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    numbers: list[tuple[str, float]] = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            numbers += _flat(value, f"{prefix}{key}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            numbers.append((prefix + key, float(value)))
+    return numbers

@@ -1,0 +1,68 @@
+"""What training needs to know of its labels beforehand: class weights, and where each class is for class-uniform sampling."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polyscale.config import UserError
+from polyscale.data import EpochSampler, SegmentationData, class_centroids
+from polyscale.losses import LossConfig, inverse_log_weights
+from polyscale.training.config import ExperimentConfig
+
+__all__ = ["build_sampler", "class_weights", "pixel_counts"]
+
+
+def pixel_counts(data: SegmentationData, progress: Callable[[int, int], None] | None = None) -> Tensor:
+    """Labelled pixels of each class over the whole set, (C,) int64."""
+    total = np.zeros(256, dtype=np.int64)
+
+    def count(index: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        labels = data.read(index).labels
+        if labels is None:
+            raise UserError(f"{data.items[index].name} has no mask; training needs one for each image")
+        return np.bincount(labels.reshape(-1), minlength=256)
+
+    with ThreadPoolExecutor() as pool:
+        for done, counts in enumerate(pool.map(count, range(len(data))), 1):
+            total += counts
+            if progress is not None:
+                progress(done, len(data))
+    return torch.from_numpy(total[: data.label_space.num_classes])
+
+
+def class_weights(
+    config: LossConfig, data: SegmentationData, progress: Callable[[int, int], None] | None = None
+) -> Tensor | None:
+    """Weights of the classes, (C,), or None where the loss asks for none.
+
+    Raises:
+        UserError: a list of another length than there are classes.
+    """
+    asked = config.class_weights
+    if asked == "none":
+        return None
+    if asked == "inverse-log":
+        return inverse_log_weights(pixel_counts(data, progress))
+    if len(asked) != data.label_space.num_classes:
+        raise UserError(
+            f"loss.class_weights has {len(asked)} numbers for {data.label_space.num_classes} classes "
+            f"({', '.join(data.label_space.names)})"
+        )
+    return torch.tensor([float(weight) for weight in asked])
+
+
+def build_sampler(
+    config: ExperimentConfig, data: SegmentationData, cache: Path, progress: Callable[[int, int], None] | None = None
+) -> EpochSampler:
+    """The draws of each epoch, class-uniform where the recipe asks for it; class positions are cached in ``cache``."""
+    sampling = config.sampling
+    centroids = None
+    if sampling.fraction > 0:
+        centroids = class_centroids(data, sampling.tile, cache_dir=cache, workers=min(8, os.cpu_count() or 1), progress=progress)
+    length = config.training.epoch_length or len(data)
+    return EpochSampler(len(data), config.seed, centroids, sampling, length)

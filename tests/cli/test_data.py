@@ -1,0 +1,85 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from polyscale.cli import main
+
+
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "streets"
+    arguments = ["data", "draw", str(folder), "--train", "2", "--val", "1", "--size", "64x96", "--seed", "3"]
+    assert main(arguments) == 0
+    return folder
+
+
+@pytest.fixture
+def copy(streets, tmp_path):
+    return shutil.copytree(streets, tmp_path / "copy")
+
+
+def test_drawn_streets_are_usable(streets, capsys):
+    assert main(["data", "check", str(streets)]) == 0
+    shown = capsys.readouterr().out
+    assert "train: 2 images, usable" in shown
+    assert "val: 1 images, usable" in shown
+    assert "96 x 64" in shown
+    with Image.open(next((streets / "images" / "train").iterdir())) as image:
+        assert image.size == (96, 64)
+
+
+def test_drawing_again_draws_nothing(streets, capsys):
+    arguments = ["data", "draw", str(streets), "--train", "2", "--val", "1", "--size", "64x96", "--seed", "3"]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert "0 scenes drawn, 3 were there already" in captured.err
+    assert captured.out == f"{streets}\n"
+
+
+def test_other_arguments_do_not_mix_into_a_folder(streets, capsys):
+    assert main(["data", "draw", str(streets), "--train", "3"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_unusable_data_are_status_one_and_every_problem_is_named(copy, tmp_path, capsys):
+    first, second = sorted((copy / "masks" / "train").iterdir())
+    first.write_bytes(first.read_bytes()[:100])
+    Image.fromarray(np.full((64, 96), 77, np.uint8)).save(second)
+    report = tmp_path / "new" / "report.json"
+    assert main(["data", "check", str(copy), "--json", str(report)]) == 1
+    shown = capsys.readouterr().out
+    assert first.name in shown
+    assert "77" in shown
+    assert "train: 2 images, not usable" in shown
+    assert "val: 1 images, usable" in shown
+    content = json.loads(report.read_text())
+    assert content["usable"] is False
+    assert [split["usable"] for split in content["splits"]] == [False, True]
+    assert {problem["kind"] for problem in content["splits"][0]["problems"] if problem["error"]} == {"unreadable", "ids"}
+
+
+def test_one_split_can_be_checked_alone(copy, capsys):
+    next((copy / "masks" / "train").iterdir()).unlink()
+    assert main(["data", "check", str(copy), "--split", "val"]) == 0
+    assert main(["data", "check", f"{copy}:val"]) == 0
+    assert main(["data", "check", str(copy), "--split", "val,train"]) == 1
+    capsys.readouterr()
+    assert main(["data", "check", str(copy), "--split", "vla"]) == 2
+    assert "vla" in capsys.readouterr().err
+
+
+def test_a_folder_without_label_space_gets_a_suggestion_that_works(copy, tmp_path, capsys):
+    space = copy / "label_space.yaml"
+    space.unlink()
+    assert main(["data", "check", str(copy)]) == 2
+    captured = capsys.readouterr()
+    assert "has no label space" in captured.err
+    assert captured.err.count("\n") == 1
+    suggestion = tmp_path / "suggested.yaml"
+    suggestion.write_text(captured.out)
+    assert main(["data", "check", str(copy), "--labels", str(suggestion)]) == 0
+    suggestion.replace(space)
+    assert main(["data", "check", str(copy)]) == 0

@@ -1,0 +1,83 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from polyscale.cli.errors import explain
+from polyscale.config import UserError
+
+
+def system_error(number, *names):
+    return OSError(number, os.strerror(number), *names)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (UserError("scale 3 is\n not allowed"), "scale 3 is not allowed"),
+        (ValueError("bad"), "bad"),
+        (ValueError(), "ValueError without a message; --debug shows where"),
+        (system_error(errno.ENOENT, "a.png"), "a.png: no such file or folder; check the path"),
+        (system_error(errno.EACCES, "a.png"), "a.png: permission denied; choose a path that you may read and write"),
+        (system_error(errno.ENOSPC, "a.png"), "a.png: the disk is full; free some space or choose another folder"),
+        (system_error(errno.ENOSPC), "the disk is full; free some space or choose another folder"),
+        (system_error(errno.EISDIR, "a"), "a: Is a directory; --debug shows where"),
+        (OSError("odd"), "odd"),
+        (ModuleNotFoundError("No module named 'x'; pip install x", name="x"), "No module named 'x'; pip install x"),
+    ],
+)
+def test_what_a_user_can_change_is_one_line(error, line):
+    assert explain(error) == line
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("shape mismatch"),
+        KeyError("x"),
+        AssertionError(),
+        TypeError("x"),
+        ModuleNotFoundError("x", name="polyscale.x"),
+    ],
+)
+def test_our_own_errors_are_left_alone(error):
+    assert explain(error) is None
+
+
+def test_a_full_disk_is_told_whatever_library_met_it():
+    from safetensors import SafetensorError
+
+    for error in (
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        RuntimeError("[enforce fail at inline_container.cc:664] . PytorchStreamWriter failed writing file data/7"),
+    ):
+        assert explain(error) == "the disk is full; free some space or choose another folder"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_real_full_disk():
+    with pytest.raises(OSError, match="No space") as caught, Path("/dev/full").open("wb", buffering=0) as file:
+        file.write(b"x")
+    assert "the disk is full" in explain(caught.value)
+
+
+def test_too_little_memory_says_what_to_make_smaller():
+    for error in (MemoryError(), torch.cuda.OutOfMemoryError("CUDA out of memory")):
+        assert "smaller crop or batch" in explain(error)
+
+
+class Broken(torch.utils.data.Dataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        raise UserError("a.png is damaged; replace it")
+
+
+def test_an_error_from_a_loaders_process_is_as_short_as_at_home():
+    with pytest.raises(UserError, match="Original Traceback") as caught:
+        next(iter(DataLoader(Broken(), num_workers=1)))
+    assert explain(caught.value) == "a.png is damaged; replace it"

@@ -1,0 +1,180 @@
+"""The loop end to end on a few small images: what it leaves, resume, signals, and that it learns."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from polyscale.config import UserError, read_yaml, validate
+from polyscale.models import load_checkpoint, read_metadata
+from polyscale.training import ExperimentConfig, train
+from polyscale.training.loop import Listener
+from polyscale.training.records import RunLog
+
+METHODS = ("hierarchical", "single", "average", "explicit")
+
+
+def losses(folder: Path) -> dict[int, float]:
+    return {line["step"]: line["loss"]["total"] for line in RunLog.read(folder / "log.jsonl") if "loss" in line}
+
+
+def variant(recipe: dict[str, Any], **changes: Any) -> ExperimentConfig:
+    """The recipe with keys ``section__key`` changed."""
+    for name, value in changes.items():
+        section, _, key = name.partition("__")
+        recipe[section][key] = value
+    return validate(ExperimentConfig, recipe)
+
+
+class StopAfter(Listener):
+    """Sends this process SIGTERM when a step is reached."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def started(self, first_step: int, total_steps: int, crops_per_step: int) -> None: ...
+    def validated(self, epoch: int, evaluation: Any, best: bool) -> None: ...
+    def said(self, message: str) -> None: ...
+    def working(self, what: str, done: int, total: int) -> None: ...
+
+    def stepped(self, step: int, loss: float) -> None:
+        if step == self.step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_what_a_run_leaves(whole_run: Path, config: ExperimentConfig) -> None:
+    names = {path.name for path in whole_run.iterdir()}
+    assert {"best.safetensors", "last.safetensors", "config.yaml", "environment.json", "log.jsonl", "resume.pt"} <= names
+    assert not [name for name in names if name.endswith(".tmp")]
+    assert validate(ExperimentConfig, read_yaml(whole_run / "config.yaml")) == config
+    assert json.loads((whole_run / "environment.json").read_text())["torch"] == torch.__version__.split("+")[0]
+    assert sorted(losses(whole_run)) == list(range(1, 16))  # 3 epochs of 10 crops in batches of 2
+    validated = [line["validation"]["epoch"] for line in RunLog.read(whole_run / "log.jsonl") if "validation" in line]
+    assert validated == [2, 3]
+    metadata = read_metadata(whole_run / "best.safetensors")
+    assert metadata.info["miou"] == pytest.approx(
+        max(line["validation"]["miou"] for line in RunLog.read(whole_run / "log.jsonl") if "validation" in line)
+    )
+    model = load_checkpoint(whole_run / "last.safetensors").model
+    assert model(torch.rand(1, 3, 33, 47)).logits.shape == (1, 3, 33, 47)
+
+
+@pytest.mark.parametrize("step", [1, 5, 7, 12])
+def test_resume_after_a_stop_is_bit_identical(whole_run: Path, config: ExperimentConfig, tmp_path: Path, step: int) -> None:
+    stopped = train(config, tmp_path / "run", listener=StopAfter(step))
+    assert stopped.signal == signal.SIGTERM
+    assert stopped.steps == step
+    finished = train(config, tmp_path / "run", resume=True)
+    assert finished.signal is None
+    assert losses(tmp_path / "run") == losses(whole_run)
+    for name in ("last.safetensors", "best.safetensors"):
+        expected, actual = load_file(whole_run / name), load_file(tmp_path / "run" / name)
+        assert all(torch.equal(expected[key], actual[key]) for key in expected)
+
+
+def test_resume_after_kill_at_any_moment(whole_run: Path, config: ExperimentConfig, tmp_path: Path) -> None:
+    """A process that is killed outright, several times, ends with the same losses."""
+    out = tmp_path / "run"
+    (tmp_path / "recipe.json").write_text(config.model_dump_json())
+    code = (
+        "import sys, json, pathlib; import torch; torch.set_num_threads(1)\n"
+        "from polyscale.training import ExperimentConfig, train\n"
+        "from polyscale.config import validate\n"
+        "values = json.loads(pathlib.Path(sys.argv[1]).read_text()); values['training']['save_every'] = 0.001\n"
+        "train(validate(ExperimentConfig, values), sys.argv[2], resume=True)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "recipe.json"), str(out)]
+    for kill_at in (2, 6, 11):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE)
+        while process.poll() is None and max(losses(out), default=0) < kill_at:
+            time.sleep(0.005)
+        process.kill()
+        process.wait()
+        assert max(losses(out)) < 15, "the run ended before it could be killed"
+    subprocess.run(command, check=True, capture_output=True)
+    assert losses(out) == losses(whole_run)
+
+
+def test_resume_where_there_is_nothing_starts(config: ExperimentConfig, tmp_path: Path) -> None:
+    result = train(config, tmp_path / "new", resume=True, listener=StopAfter(1))
+    assert result.steps == 1
+
+
+def test_an_existing_run_is_not_overwritten(config: ExperimentConfig, tmp_path: Path) -> None:
+    train(config, tmp_path, listener=StopAfter(1))
+    with pytest.raises(UserError, match="--resume"):
+        train(config, tmp_path)
+
+
+def test_another_configuration_cannot_continue(recipe: dict[str, Any], config: ExperimentConfig, tmp_path: Path) -> None:
+    train(config, tmp_path, listener=StopAfter(1))
+    with pytest.raises(UserError, match="another configuration"):
+        train(variant(recipe, augment__crop=[16, 16]), tmp_path, resume=True)
+
+
+def test_a_damaged_state_is_named(config: ExperimentConfig, tmp_path: Path) -> None:
+    train(config, tmp_path, listener=StopAfter(1))
+    (tmp_path / "resume.pt").write_bytes(b"PK nothing")
+    with pytest.raises(UserError, match=r"resume\.pt cannot be read"):
+        train(config, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_all_methods_train_and_learn(recipe: dict[str, Any], tmp_path: Path, method: str) -> None:
+    recipe["model"]["multiscale"]["method"] = method
+    del recipe["validation"]["scales"]
+    optimizer = {"kind": "adamw", "lr": 2e-2}
+    config = variant(recipe, training__epochs=8, training__optimizer=optimizer, augment__scale=[1, 1], sampling__fraction=0.0)
+    result = train(config, tmp_path)
+    curve = losses(tmp_path)
+    first, last = ([value for step, value in curve.items() if step in span] for span in (range(1, 6), range(36, 41)))
+    assert sum(last) < 0.8 * sum(first)
+    assert result.best_miou is not None
+    assert result.best_miou > 0.4
+    model = load_checkpoint(result.best).model
+    assert model.method == method
+
+
+def test_accumulation_equals_a_larger_batch_for_a_loss_that_is_a_mean(recipe: dict[str, Any], tmp_path: Path) -> None:
+    """Frozen batch norm and no dropout: two micro-steps of 2 give the first loss of one step of 4, up to ignored pixels' share."""
+    recipe["model"]["decoder"]["dropout"] = 0.0
+    common = {"training__freeze_batchnorm": True, "training__epochs": 1, "training__ema_decay": None}
+    train(variant(recipe, training__batch_size=4, **common), tmp_path / "one")
+    train(variant(recipe, training__batch_size=2, training__accumulate=2, **common), tmp_path / "two")
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert list(one) == list(two) == [1, 2]
+    assert one[1] == pytest.approx(two[1], rel=0.05)
+
+
+def test_a_loss_that_is_not_finite_is_an_error(recipe: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the loss is (nan|inf).*lower training\.optimizer\.lr"):
+        train(variant(recipe, training__optimizer={"kind": "sgd", "lr": 1e30}), tmp_path)
+
+
+def test_bf16_trains(recipe: dict[str, Any], tmp_path: Path) -> None:
+    """Also that a second call in one process may choose another precision."""
+    train(variant(recipe, training__epochs=1), tmp_path / "fp32")
+    train(variant(recipe, training__mixed_precision="bf16"), tmp_path / "bf16")
+    assert all(math.isfinite(value) for value in losses(tmp_path / "bf16").values())
+    assert losses(tmp_path / "bf16")[1] == pytest.approx(losses(tmp_path / "fp32")[1], rel=0.05)
+
+
+def test_an_unreadable_image_is_an_error_at_the_start(recipe: dict[str, Any], squares: Path, tmp_path: Path) -> None:
+    import shutil
+
+    root = tmp_path / "data"
+    shutil.copytree(squares, root)
+    (root / "images/train/04.png").write_bytes((squares / "images/train/04.png").read_bytes()[:200])
+    recipe["data"] = {"train": {"kind": "folder", "root": str(root), "split": "train"}}
+    with pytest.raises(UserError, match=r"04\.png"):
+        train(validate(ExperimentConfig, recipe), tmp_path / "run")
+    assert not (tmp_path / "run" / "log.jsonl").exists()
