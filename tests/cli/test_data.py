@@ -58,7 +58,10 @@ def test_unusable_data_are_status_one_and_every_problem_is_named(copy, tmp_path,
     content = json.loads(report.read_text())
     assert content["usable"] is False
     assert [split["usable"] for split in content["splits"]] == [False, True]
-    assert {problem["kind"] for problem in content["splits"][0]["problems"] if problem["error"]} == {"unreadable", "ids"}
+    assert {problem["kind"] for problem in content["splits"][0]["problems"] if problem["error"]} == {
+        "unreadable",
+        "ids",
+    }
 
 
 def test_one_split_can_be_checked_alone(copy, capsys):

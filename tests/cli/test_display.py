@@ -83,7 +83,9 @@ def test_a_bar_is_taken_away_when_the_work_fails(monkeypatch):
 
 def test_a_table_has_numbers_to_the_right_and_is_never_cut(capsys):
     names = [f"a column with a long name {number}" for number in range(8)]
-    display.print_table("Scores", ["class", *names], [["road", *[12.345] * 8], ["sky [b]", 1_000, *[None] * 7]], "a note")
+    display.print_table(
+        "Scores", ["class", *names], [["road", *[12.345] * 8], ["sky [b]", 1_000, *[None] * 7]], "a note"
+    )
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Scores"
     assert all(name in lines[1] for name in names)

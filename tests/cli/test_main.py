@@ -63,7 +63,10 @@ def test_version(capsys):
         (["data", "check"], "Missing argument 'DATA'; see polyscale data check --help"),
         (["data", "draw", "x", "--train", "many"], "Invalid value for '--train'"),
         (["data", "draw", "x", "--colour"], "No such option: --colour"),
-        (["data", "draw", "x", "--size", "big"], "--size must be HEIGHTxWIDTH in pixels, got 'big'; for example 256x512"),
+        (
+            ["data", "draw", "x", "--size", "big"],
+            "--size must be HEIGHTxWIDTH in pixels, got 'big'; for example 256x512",
+        ),
         (["data", "check", "no/such/data"], "no such data set: no/such/data"),
         (["evaluate", "no.safetensors", "data"], "no.safetensors"),
         (["evaluate", "x", "y", "--scales", "0.5,2"], "--scales must contain 1"),

@@ -119,8 +119,8 @@ def test_absolute_paths_in_a_split_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a\nb\nc/d\ne\nf\n", r"lists 4 images that do not exist: b, c/d, e and 1 more; a line is"),
-        ("a masks/none.png\n", r"lists 1 image that do not exist: a masks/none.png"),
+        ("a\nb\nc/d\ne\nf\n", r"lists what does not exist \(4 of 5 images\): b, c/d, e and 1 more; a line is"),
+        ("a masks/none.png\n", r"lists what does not exist \(1 of 1 images\): a masks/none\.png"),
         ("a\nimages/a.jpg\n", r"lists 'a' twice"),
     ],
 )

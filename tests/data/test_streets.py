@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from PIL import Image
-from scipy import ndimage, stats
+from scipy import ndimage
 
 from polyscale.config import UserError
 from polyscale.data import streets_walls
@@ -130,21 +130,21 @@ def _windows(scenes, label, side):
 
 def _overlap(first, second):
     """Chance that a value of the first exceeds one of the second: 0.5 where the two cannot be told apart."""
-    return stats.mannwhitneyu(first, second).statistic / (len(first) * len(second))
+    return (first[:, None] > second[None, :]).mean()
 
 
 def test_sky_and_plain_walls_look_the_same_up_close(plain_walls):
-    scenes = [draw_scene(7, index) for index in range(150)]
+    scenes = [draw_scene(7, index) for index in range(100)]
     sky, wall = _windows(scenes, Label.SKY, 40), _windows(scenes, Label.BUILDING, 40)
-    assert min(len(sky), len(wall)) > 60
+    assert min(len(sky), len(wall)) > 50
     for feature in range(3):
         assert 0.38 < _overlap(sky[:, feature], wall[:, feature]) < 0.62
 
 
 def test_road_and_sidewalk_look_the_same_up_close():
-    scenes = [draw_scene(8, index) for index in range(150)]
+    scenes = [draw_scene(8, index) for index in range(100)]
     road, walk = _windows(scenes, Label.ROAD, 20), _windows(scenes, Label.SIDEWALK, 20)
-    assert min(len(road), len(walk)) > 60
+    assert min(len(road), len(walk)) > 50
     assert 0.38 < _overlap(road[:, 0], walk[:, 0]) < 0.62
 
 

@@ -82,6 +82,14 @@ def test_what_cannot_be_classes_is_refused(tmp_path):
         suggest_label_space(CamVidConfig(root=tmp_path))
 
 
+def test_masks_of_all_splits_are_read(tmp_path):
+    for split, mask in zip(("train", "val"), MASKS, strict=True):
+        (tmp_path / split).mkdir()
+        write(tmp_path / split, [mask])
+    assert "from 2 masks" in suggest_label_space(tmp_path)
+    assert "from 1 masks" in suggest_label_space(tmp_path, "val")
+
+
 def test_masks_are_needed(tmp_path):
     write(tmp_path, MASKS)
     for path in (tmp_path / "masks").iterdir():

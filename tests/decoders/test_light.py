@@ -29,3 +29,22 @@ def test_one_map_alone_gets_no_context():
     x = torch.randn(1, 4, 16, 16, requires_grad=True)
     decoder([x]).logits[0, :, 0, 0].sum().backward()
     assert x.grad[0].abs().sum(0).nonzero().max() == 1
+
+
+def test_windows_average_what_lies_inside_the_map():
+    """Against sums over slices, in the middle and in a corner."""
+    torch.manual_seed(0)
+    decoder = build_decoder(DecoderConfig(light_channels=8), (4, 4), (4, 32), 2).eval()
+    decoder.windows = decoder.windows[:2]
+    decoder.context = decoder.context[:2]
+    x = torch.randn(1, 8, 13, 13)
+    with torch.no_grad():
+        expected = x[0, :, 6, 6].clone()
+        for conv, reach in zip(decoder.context, (2, 4), strict=True):
+            window = x[0, :, 6 - reach : 7 + reach, 6 - reach : 7 + reach].mean(dim=(1, 2))
+            expected += conv.weight[:, :, 0, 0] @ window + conv.bias
+        torch.testing.assert_close(decoder._with_context(x)[0, :, 6, 6], expected)
+        corner = x[0, :, 0, 0].clone()
+        for conv, reach in zip(decoder.context, (2, 4), strict=True):
+            corner += conv.weight[:, :, 0, 0] @ x[0, :, : reach + 1, : reach + 1].mean(dim=(1, 2)) + conv.bias
+        torch.testing.assert_close(decoder._with_context(x)[0, :, 0, 0], corner)

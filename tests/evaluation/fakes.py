@@ -83,6 +83,7 @@ def network(method, num_classes=4):
         kinds = {"hierarchical": HierarchicalMultiScale, "single": SingleScale, "average": AveragePooling}
         model = kinds[method](segmenter)
     model.method = method
+    model.eval_scales = (1.0,) if method == "single" else (0.5, 1.0, 2.0)
     return model
 
 

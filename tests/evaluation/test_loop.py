@@ -146,6 +146,12 @@ def test_each_method_compares(fakes, method):
     assert result.metadata["compared_scales"] == [0.5, 1.0, 2.0]
 
 
+def test_by_default_the_networks_own_scales(fakes):
+    result = evaluate(fakes.network("hierarchical"), fakes.Toys(SIZES))
+    assert result.metadata["scales"] == [0.5, 1.0, 2.0]
+    assert result.rows == evaluate(fakes.network("hierarchical"), fakes.Toys(SIZES), (0.5, 1, 2)).rows
+
+
 def test_one_scale_has_nothing_to_average(fakes):
     result = evaluate(fakes.network("hierarchical"), fakes.Toys(SIZES), (1,), compare=True)
     assert list(result.rows) == ["fused", "scale 1"]
@@ -167,7 +173,7 @@ def test_the_modules_modes_are_given_back(fakes):
     seen = []
     model.segmenter.register_forward_pre_hook(lambda module, inputs: seen.append(module.training))
     evaluate(model, fakes.Toys(SIZES[:1]))
-    assert seen == [False]
+    assert seen == [False] * 3
     assert model.training
     assert model.segmenter.logits.training
     assert not model.segmenter.attention.training

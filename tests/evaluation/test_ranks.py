@@ -29,7 +29,7 @@ def test_two_processes_equal_one(fakes, tmp_path):
         for rank, output in enumerate(outputs)
     ]
     try:
-        assert [process.wait(timeout=120) for process in processes] == [0, 0]
+        assert [process.wait(timeout=600) for process in processes] == [0, 0]
     finally:
         for process in processes:
             process.kill()

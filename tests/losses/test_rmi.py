@@ -87,7 +87,7 @@ def test_is_a_weighted_sum_of_its_halves():
 
 
 def test_gradient_by_finite_differences():
-    logits, labels = case((2, 2, 13, 11), correlated=True)
+    logits, labels = case((1, 2, 12, 11), correlated=True)
     torch.autograd.gradcheck(lambda z: rmi_loss(z, labels), logits.requires_grad_(), atol=1e-7, rtol=1e-5)
 
 
@@ -127,7 +127,7 @@ def test_wholly_ignored_is_the_constant_of_the_diagonal(size):
     assert not logits.grad.any()
 
 
-@pytest.mark.parametrize("size", [(1, 1), (7, 7), (4, 30)], ids=str)
+@pytest.mark.parametrize("size", [(1, 1), (3, 11), (7, 7)], ids=str)
 def test_a_crop_below_one_neighbourhood_still_trains_its_pixels(size):
     logits = torch.zeros(1, 2, *size, requires_grad=True)
     labels = torch.zeros(1, *size, dtype=torch.long)

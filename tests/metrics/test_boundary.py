@@ -75,8 +75,8 @@ def test_a_shift_costs_more_on_the_boundary_than_on_the_mask():
     prediction = labels.roll(2, dims=1)
     both, either = boundary_counts(prediction, labels, 2, fraction=0.02).tolist()
     mask_iou = 58 * 60 / (62 * 60)
-    # Frames of three pixels, one moved by two columns. Rows 20..22 and 77..79 share 58 columns each; in the 54 rows between,
-    # the upright parts are columns 20..22 and 77..79 of one and 22..24 and 79..81 of the other, which share two.
+    # Frames of three pixels, one moved by two columns. Rows 20..22 and 77..79 share 58 columns each; in the 54 rows
+    # between, the upright parts are columns 20..22 and 77..79, and 22..24 and 79..81, which share two.
     assert both[1] == 6 * 58 + 54 * 2
     assert either[1] == 2 * (60 * 60 - 54 * 54) - both[1]
     assert both[1] / either[1] < 0.6 < mask_iou

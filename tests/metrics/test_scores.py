@@ -37,7 +37,7 @@ def test_false_positives_and_negatives_are_not_swapped():
 
 
 def test_mean_iou_is_the_data_sets_and_not_the_mean_of_the_images():
-    # Class 1 is rare in the first image and missed there: the image's own mean counts that one pixel like half the image.
+    # Class 1 is rare in the first image and missed there: that image's mean counts its one pixel like all the rest.
     first = (torch.tensor([[0, 0, 0, 0, 0]]), torch.tensor([[0, 0, 0, 0, 1]]))
     second = (torch.tensor([[1, 1, 1, 1, 0]]), torch.tensor([[1, 1, 1, 0, 0]]))
     matrices = [confusion_matrix(*image, 2) for image in (first, second)]

@@ -83,15 +83,14 @@ class HRNetBackbone(Backbone):
         fused = []
         for target, paths in enumerate(module.fuse_layers):
             size = branches[target].shape[-2:]
-            total = self._resized(paths[0](branches[0]), size)
-            for path, x in zip(paths[1:], branches[1:], strict=True):
-                total = total + self._resized(path(x), size)
+            total = paths[0](branches[0])
+            for source, path in list(enumerate(paths))[1:]:
+                x = path(branches[source])
+                total = total + (self._resized(x, size) if source > target else x)
             fused.append(module.fuse_act(total))
         return fused
 
     def _resized(self, x: Tensor, size: torch.Size) -> Tensor:
-        if x.shape[-2:] == size:
-            return x
         corners = {"align_corners": False} if self.upsampling == "bilinear" else {}
         return functional.interpolate(x, size=size, mode=self.upsampling, **corners)
 

@@ -47,8 +47,6 @@ class TimmBackbone(Backbone):
         self.mean, self.std = normalisation(config.name)
         self.channels_first = str(getattr(self.body, "output_fmt", None) or "NCHW").endswith("NCHW")
         self.multiple = 1 if self._gives_ceil_sizes() else math.lcm(*self.strides)
-        if config.dilate_first_blocks:
-            _dilate_first_blocks(self.body, config.name)
         load_pretrained(self.body, config)
         if config.checkpointing:
             _enable_checkpointing(self.body, config.name)
@@ -89,8 +87,7 @@ def create_body(config: BackboneConfig, **options: Any) -> Any:
     """The timm feature extractor of a configuration with random weights; ``options`` go to timm as they are.
 
     Raises:
-        UserError: timm has no such model, it has no feature maps, or it lacks the output stride or stochastic depth
-            asked for.
+        UserError: timm has no such model, it has no feature maps, or it lacks an option asked for.
     """
     if not timm.is_model(config.name):
         close = difflib.get_close_matches(config.name, [*timm.list_models(), "tiny"], n=3, cutoff=0.0)
@@ -107,6 +104,8 @@ def create_body(config: BackboneConfig, **options: Any) -> Any:
             or f"backbone {config.name!r} gives no feature maps in timm ({_first_line(body)}); "
             "use for example resnet50 or convnext_tiny"
         )
+    if config.dilate_first_blocks:
+        _dilate_first_blocks(body, config.name)
     return body
 
 
@@ -152,8 +151,8 @@ def _dilate_first_blocks(body: Any, name: str) -> None:
     stages: list[Any] = [getattr(body, stage, None) for stage in ("layer3", "layer4")]
     if None in stages:
         raise UserError(f"backbone {name!r} is not a ResNet of layer1 to layer4; set dilate_first_blocks: false")
-    for first, second, *_ in stages:
-        for conv, model in ((first.conv1, second.conv1), (first.conv2, second.conv2)):
+    for stage in stages:
+        for conv, model in ((stage[0].conv1, stage[-1].conv1), (stage[0].conv2, stage[-1].conv2)):
             conv.dilation, conv.padding = model.dilation, model.padding
 
 

@@ -35,6 +35,7 @@ class TinyBackbone(Backbone):
             ("pretrained", config.pretrained, "false"),
             ("output_stride", config.output_stride, "null"),
             ("drop_path", config.drop_path, "0"),
+            ("dilate_first_blocks", config.dilate_first_blocks, "false"),
         ):
             if value:
                 raise UserError(

@@ -6,6 +6,7 @@ import typer
 
 import polyscale
 from polyscale.cli import data
+from polyscale.cli.demo import demo_command
 from polyscale.cli.evaluate import evaluate_command
 from polyscale.cli.predict import predict_command
 from polyscale.cli.train import train_command
@@ -20,6 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("demo")(demo_command)
 app.command("train")(train_command)
 app.command("evaluate")(evaluate_command)
 app.command("predict")(predict_command)

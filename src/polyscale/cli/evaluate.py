@@ -52,8 +52,8 @@ def evaluate_command(
     from polyscale.models import load_checkpoint, read_metadata
 
     metadata = read_metadata(checkpoint)
-    name, chosen, opened = _open(data, split, metadata.label_space)
     place, main = _place(device)
+    name, chosen, opened = _open(data, split, metadata.label_space, main)
     network = load_checkpoint(checkpoint)
     details = {"checkpoint": str(checkpoint), "data": name, "split": chosen, "checkpoint_info": metadata.info}
     with progress_bar("evaluating") as progress:
@@ -69,6 +69,7 @@ def evaluate_command(
             details=details,
             progress=progress if main else None,
         )
+    _leave()
     if not main:
         return
     folder = out or checkpoint.parent / "evaluation" / "-".join(filter(None, (Path(name).name, chosen)))
@@ -78,13 +79,14 @@ def evaluate_command(
     say(f"written: {', '.join(str(path) for path in written)}")
 
 
-def _open(data: str, split: str | None, label_space: Any) -> tuple[str, str | None, Any]:
+def _open(data: str, split: str | None, label_space: Any, main: bool) -> tuple[str, str | None, Any]:
     """The data set's name, the split chosen, and the data set."""
     from polyscale.data import list_splits, open_data
 
     if split is None and "val" in list_splits(data):
         split = "val"
-        say("evaluating the split val; choose another with --split")
+        if main:
+            say("evaluating the split val; choose another with --split")
     name, separator, named = data.rpartition(":")
     if split is None and separator and not Path(data).exists():
         data, split = name, named
@@ -97,10 +99,19 @@ def _place(device: str | None) -> tuple["torch.device", bool]:
 
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return choose_device(device), True
+    import torch
     from accelerate import PartialState
 
-    state = PartialState(cpu=device == "cpu")
+    # Without a GPU accelerate must be told so, or it takes each process for the only one.
+    state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
     return state.device, state.is_main_process
+
+
+def _leave() -> None:
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _autocast(precision: Precision) -> "torch.dtype | None":

@@ -15,6 +15,7 @@ from polyscale.cli.options import (
     ScalesOption,
     parse_scales,
 )
+from polyscale.config import UserError
 
 __all__ = ["predict_command"]
 
@@ -37,7 +38,8 @@ def predict_command(
     """Label images of any size and kind.
 
     Writes for each image, at its own size: the class of each pixel as index PNG, a colour overlay, the confidence, and
-    how much each scale was trusted. An image that cannot be read is skipped and named, and the exit status is then 1.
+    how much each scale was trusted. Images that cannot be read are skipped and named, and the exit status is then 1, or
+    2 where nothing could be predicted.
     """
     wanted = parse_scales(scales)
     import polyscale
@@ -46,7 +48,7 @@ def predict_command(
 
     outputs = OUTPUTS if only is None else tuple(part.strip() for part in only.split(",") if part.strip())
     check_outputs(outputs)
-    find_images(paths, out)  # a wrong path is told before the network is loaded
+    found = find_images(paths, out)  # a wrong path is told before the network is loaded
     predictor = polyscale.load(checkpoint, device, precision.value)
     bar = open_bar("predicting")
 
@@ -55,18 +57,16 @@ def predict_command(
             say(line)
 
     try:
-        summary = predict_files(predictor, paths, out, wanted, flip, outputs, bar.update, report)
+        summary = predict_files(
+            predictor, paths, out, wanted, flip, outputs, bar.update, report if len(found) > 1 else None
+        )
     finally:
         bar.close()
-    typer.echo(out)
-    if summary.failures:
+    if not summary.written:
         path, reason = summary.failures[0]
-        if len(found) == 1:
-            raise UserError(reason if str(path) in reason else f"{path}: {reason}")
-        skipped = f"{len(summary.failures)} of {len(found)} images could not be predicted and were skipped"
-        raise UserError(f"{skipped}; the results of the others are in {out}")
+        named = reason if str(path) in reason else f"{path}: {reason}"
+        raise UserError(named if len(found) == 1 else f"none of {len(found)} images could be predicted")
     typer.echo(out)
     if summary.failures:
-        total = len(summary.failures) + len(summary.written)
-        say(f"{len(summary.failures)} of {total} images could not be read and were skipped")
+        say(f"{len(summary.failures)} of {len(found)} images could not be predicted and were skipped")
         raise typer.Exit(1)

@@ -136,7 +136,7 @@ def read_split_file(path: Path, root: Path, images: Mapping[str, Path], masks: M
             items[item.name] = item
     if lost:
         raise DataError(
-            f"{path} lists {len(lost)} image{'s' * (len(lost) > 1)} that do not exist: {first_three(lost)}; "
+            f"{path} lists what does not exist ({len(lost)} of {len(lost) + len(items)} images): {first_three(lost)}; "
             "a line is a name without suffix, or the path of an image relative to the root",
             "missing",
         )

@@ -1,8 +1,9 @@
 """Masks: files of class ids, read without ever looking at their colours, and written small.
 
 Unusual here: a palette PNG gives its *indices*. A grey PNG of 2 or 4 bits gives the numbers in the file, where Pillow
-stretches them to 0..255. An RGB mask is refused unless the data set says that its masks are colour-coded, and so are a JPEG,
-whose compression changes ids, and a GIF, whose ids programs renumber. Masks are never rotated: programs that write them write pixels as they are seen.
+stretches them to 0..255. An RGB mask is refused unless the data set says that its masks are colour-coded, and so are a
+JPEG, whose compression changes ids, and a GIF, whose ids programs renumber. Masks are never rotated: programs that
+write them write pixels as they are seen.
 """
 
 from collections.abc import Sequence
@@ -35,7 +36,9 @@ def read_mask(path: str | Path) -> np.ndarray[Any, Any]:
     with open_image(path) as image:
         _refuse_jpeg(path, image)
         if image.format == "GIF":
-            raise DataError(f"{path} is a GIF, whose ids programs renumber as they write; export the mask as PNG", "ids")
+            raise DataError(
+                f"{path} is a GIF, whose ids programs renumber as they write; export the mask as PNG", "ids"
+            )
         image.load()
         if image.mode == "1":
             return np.asarray(image).astype(np.uint8)

@@ -17,7 +17,7 @@ from polyscale.config import UserError, dump_yaml
 from polyscale.data.folders import LABEL_SPACE_FILE, FolderConfig, find_files
 from polyscale.data.images import open_image, to_rgb
 from polyscale.data.masks import read_mask
-from polyscale.data.open import data_config
+from polyscale.data.open import data_config, list_splits
 
 __all__ = ["suggest_label_space"]
 
@@ -45,7 +45,7 @@ def suggest_label_space(
 
     Args:
         where: as for ``open_data``; a plain folder, which needs no label space.
-        split: overrides the config's split.
+        split: overrides the config's split; by default the masks of all splits are read.
         workers: number of threads.
         progress: called with (masks read, masks in all).
 
@@ -61,6 +61,8 @@ def suggest_label_space(
         raise UserError(
             f"data of kind {config.kind!r} have a label space of their own; suggestions are for plain folders"
         )
+    if config.split is None and (splits := list_splits(config)):
+        config = config.model_copy(update={"split": splits})
     paths = [item.mask for item in find_files(config, lenient=True).items if item.mask is not None]
     if not paths:
         raise UserError(f"there are no masks in {config.root} to suggest a label space from")

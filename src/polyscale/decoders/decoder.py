@@ -24,7 +24,8 @@ class DecoderConfig(Config):
         kind: ``light`` (feature pyramid with few channels), ``ocr`` (object-contextual representations) or
             ``deeplabv3plus``.
         light_channels: channels of the light decoder.
-        light_context: whether the light decoder pools its coarsest map over the whole image and a pyramid of windows.
+        light_context: whether the light decoder mixes its coarsest map with averages over windows and the whole image;
+            with a single map it never does.
         ocr_channels: channels of OCR's pixel features.
         ocr_key_channels: channels in which OCR compares pixels with object regions.
         aspp_channels: channels of each branch of DeepLabV3+'s pyramid, and of its segmentation head.

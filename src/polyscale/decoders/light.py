@@ -1,10 +1,10 @@
 """A light decoder: a feature pyramid of few channels, for backbones that run on a CPU or in real time.
 
-Unusual here: the coarsest map is first mixed with its own averages over windows and over the whole image (pyramid
-pooling, Zhao et al., 2017, arXiv:1612.01105, section 3.2, with sums instead of concatenation), which costs next to
-nothing at stride 32 and lets each pixel know the scene. The 3 x 3 convolutions of the coarse levels together cost a
-third of the finest one's. No layer of it normalises over the pooled values, so one image a batch trains as well as
-many.
+Unusual here: the coarsest map is first mixed with its own averages over windows and over the whole image, as in DDRNet
+(Hong et al., 2021, arXiv:2101.06085, section 3.4) but summed, which costs next to nothing at stride 32 and lets each
+pixel know the scene. The windows have a fixed size, so that a crop in training sees them as the whole image does
+later. The 3 x 3 convolutions of the coarse levels together cost a third of the finest one's. No layer normalises over
+the pooled values, so one image a batch trains as well as many.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,8 @@ from polyscale.decoders.decoder import (
 
 __all__ = ["LightDecoder"]
 
-POOLED_SIZES = (1, 2, 4)
+# Sides in pixels of the coarsest map; None is the whole image.
+POOLED_WINDOWS = (5, 9, None)
 
 
 class LightDecoder(Decoder):
@@ -47,12 +48,8 @@ class LightDecoder(Decoder):
             nn.Sequential(nn.Conv2d(count, width, 1, bias=False), nn.BatchNorm2d(width))
             for count in channels[self.first :]
         )
-        pooled_sizes = POOLED_SIZES if config.light_context else ()
-        # With a single map there is no coarse one to mix, and the backbone's own view is all that a pixel gets.
-        pooled_sizes = POOLED_SIZES if config.light_context and len(self.laterals) > 1 else ()
-        self.context = nn.ModuleList(
-            nn.Sequential(nn.AdaptiveAvgPool2d(size), nn.Conv2d(width, width, 1)) for size in pooled_sizes
-        )
+        self.windows = POOLED_WINDOWS if config.light_context and len(self.laterals) > 1 else ()
+        self.context = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in self.windows)
         self.smooth = nn.ModuleList(conv_norm_act(width, width, 3) for _ in self.laterals)
         self.dropout = nn.Dropout2d(0.1 if config.dropout is None else config.dropout)
         self.classifier = nn.Conv2d(width, num_classes, 1)
@@ -71,6 +68,11 @@ class LightDecoder(Decoder):
 
     def _with_context(self, x: Tensor) -> Tensor:
         total = x
-        for branch in self.context:
-            total = total + resize_like(branch(x), x)
+        for window, conv in zip(self.windows, self.context, strict=True):
+            total = total + conv(x.mean(dim=(2, 3), keepdim=True) if window is None else _window_means(x, window))
         return total
+
+
+def _window_means(x: Tensor, window: int) -> Tensor:
+    """Mean over the window around each pixel, of what lies inside the map."""
+    return functional.avg_pool2d(x, window, stride=1, padding=window // 2, count_include_pad=False)

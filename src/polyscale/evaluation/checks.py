@@ -4,9 +4,7 @@ Each is told in one line before the first image rather than after an hour, and i
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from polyscale.config import UserError
 from polyscale.labels import LabelSpace
@@ -19,13 +17,20 @@ __all__ = ["check_classes", "check_items", "check_scale_set", "no_mask"]
 
 
 def check_scale_set(
-    model: nn.Module, method: str, scales: Sequence[float], compare: bool
+    method: str, asked: Sequence[float] | None, default: Sequence[float], compare: bool
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """All scales to look at, and those of the network's own result, both finest first.
+
+    Args:
+        method: how the network combines scales.
+        asked: the scales asked for, or None.
+        default: the network's own evaluation scales.
+        compare: scales are to be compared, so a network of one scale may be shown others.
 
     Raises:
         UserError: 1 is not among the scales, or they do not suit the method.
     """
+    scales = default if asked is None else asked
     try:
         ordered = check_scales(scales)
     except ValueError as error:
@@ -37,8 +42,8 @@ def check_scale_set(
                 "give scale 1, or compare scales as well"
             )
         return ordered, (1.0,)
-    if method == "explicit" and ordered != check_scales(cast("Sequence[float]", model.eval_scales)):
-        fixed = ",".join(f"{scale:g}" for scale in sorted(cast("Sequence[float]", model.eval_scales)))
+    if method == "explicit" and ordered != check_scales(default):
+        fixed = ",".join(f"{scale:g}" for scale in sorted(default))
         raise UserError(f"method 'explicit' is bound to its training scales {fixed}, got {list(scales)}; give those")
     return ordered, ordered
 

@@ -45,7 +45,7 @@ Views = dict[float, View]
 def evaluate(
     model: nn.Module,
     data: "SegmentationData",
-    scales: Sequence[float] = (1.0,),
+    scales: Sequence[float] | None = None,
     *,
     flip: bool = False,
     compare: bool = False,
@@ -63,10 +63,10 @@ def evaluate(
     result.
 
     Args:
-        model: has ``segmenter``, ``method`` and ``forward(images (N, 3, H, W) in [0, 1], scales) -> Fused``.
+        model: has ``segmenter``, ``method``, ``eval_scales`` and ``forward(images (N, 3, H, W), scales) -> Fused``.
         data: items with masks.
-        scales: 1 among them. With ``compare`` a network of method "single" may be given several; its own row keeps
-            scale 1.
+        scales: 1 among them; by default the network's ``eval_scales``. With ``compare`` a network of method "single"
+            may be given several; its own row keeps scale 1.
         flip: the network's own result is the mean of the probabilities of the image and of its mirrored pass.
         compare: also score each scale alone, the averages of probabilities and of logits and, where the method is
             hierarchical, constant attention, on the same views. They see no mirrored image, except the row that says
@@ -85,7 +85,7 @@ def evaluate(
     """
     started = time.perf_counter()
     space, method = data.label_space, str(model.method)
-    ordered, own = check_scale_set(model, method, scales, compare)
+    ordered, own = check_scale_set(method, scales, cast("Sequence[float]", model.eval_scales), compare)
     check_items(data)
     if label_space is not None:
         check_classes(label_space, space)

@@ -83,7 +83,7 @@ def predict_files(
     chosen = predictor.check_scales(scales)
     out = Path(out)
     found = find_images(paths, out)
-    _prepare(out, predictor, chosen, flip, outputs)
+    _refuse_foreign(out, outputs)
     written: list[Found] = []
     failures: list[Failure] = []
     for number, item in enumerate(found, start=1):
@@ -95,6 +95,8 @@ def predict_files(
                 named = str(error) if str(item.path) in str(error) else f"{item.path}: {error}"
                 report(f"skipped: {named}")
         else:
+            if not written:
+                _describe(out, predictor, chosen, flip)
             prediction.save(out, item.name, outputs)
             written.append(item)
         if progress is not None:
@@ -211,13 +213,18 @@ def _names(files: Sequence[tuple[Path, Path]]) -> list[str]:
                 levels[index].append(f"{levels[index][-1]}-{index + 1}")
 
 
-def _prepare(out: Path, predictor: Predictor, scales: Sequence[float], flip: bool, outputs: Sequence[str]) -> None:
-    """Refuse a folder whose files are not results, then write what describes this run."""
-    if not (out / MARK).exists():
-        for name in outputs:
-            folder = out / name
-            if folder.is_dir() and any(folder.iterdir()):
-                raise UserError(f"{folder} holds files that no prediction wrote; choose another folder for the results")
+def _refuse_foreign(out: Path, outputs: Sequence[str]) -> None:
+    """Make sure that what a run will replace are results of an earlier one."""
+    if (out / MARK).exists():
+        return
+    for name in outputs:
+        folder = out / name
+        if folder.is_dir() and any(folder.iterdir()):
+            raise UserError(f"{folder} holds files that no prediction wrote; choose another folder for the results")
+
+
+def _describe(out: Path, predictor: Predictor, scales: Sequence[float], flip: bool) -> None:
+    """Write how the results are made and what their ids mean; before the first of them, so that none is without."""
     facts = {
         "written_by": f"polyscale {polyscale.__version__}",
         "method": predictor.method,

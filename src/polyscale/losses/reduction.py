@@ -29,6 +29,7 @@ def global_count(count: Tensor, extra: float = 0.0) -> Tensor:
         Same shape; ``count + extra`` in a single process.
 
     Example:
+        >>> import torch
         >>> float(global_count(torch.tensor(7.0), extra=1))
         8.0
     """

@@ -207,13 +207,14 @@ def _cholesky(matrices: Tensor) -> Tensor:
     """
     factor: Tensor
     factor, info = torch.linalg.cholesky_ex(matrices)
-    extra = _DIAGONAL
-    for _ in range(6):
-        failed = info != 0
+    finite = matrices.detach().isfinite().all(-1).all(-1)
+    size = matrices.detach().diagonal(dim1=-2, dim2=-1).abs().amax(-1).clamp(min=1)
+    identity = torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device)
+    extra = torch.zeros_like(size)
+    for exponent in range(6):
+        failed = (info != 0) & finite
         if not bool(failed.any()):
-            return factor
-        scale = matrices.detach().diagonal(dim1=-2, dim2=-1).abs().amax(-1).clamp(min=1) * failed * extra
-        identity = torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device)
-        factor, info = torch.linalg.cholesky_ex(matrices + scale[..., None, None] * identity)
-        extra *= 10
+            break
+        extra = torch.where(failed, size * _DIAGONAL * 10**exponent, extra)
+        factor, info = torch.linalg.cholesky_ex(matrices + extra[..., None, None] * identity)
     return factor.masked_fill((info != 0)[..., None, None], torch.nan)

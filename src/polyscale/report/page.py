@@ -23,6 +23,7 @@ LONGEST_SIDE = 1600
 """Pictures longer than this, in pixels, are embedded smaller."""
 
 MISSING = "\N{EN DASH}"
+"""Printed for a score that does not exist."""
 
 FLAT_COLORS = 128
 """A picture with no more colours is taken for a label map."""

@@ -1,4 +1,4 @@
-"""From the JSON of an evaluation (``scores.json``) to the tables of a page: nothing is scored, only renamed and ordered."""
+"""From an evaluation's JSON (``scores.json``) to the tables of a page: nothing is scored, only renamed and ordered."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,0 +1,91 @@
+import csv
+import json
+
+import pytest
+import torch
+
+from polyscale.cli import main
+from polyscale.data.streets import STREETS
+
+
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "streets"
+    assert main(["data", "draw", str(folder), "--train", "1", "--val", "2", "--size", "64x64"]) == 0
+    return folder
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A checkpoint of the smallest network, untrained."""
+    from polyscale.models import ModelConfig, build_model, save_checkpoint
+
+    torch.manual_seed(0)
+    config = ModelConfig.model_validate({"backbone": {"name": "tiny"}, "decoder": {"kind": "light"}})
+    path = tmp_path / "run" / "model.safetensors"
+    save_checkpoint(path, build_model(config, STREETS), STREETS, {"epoch": 7})
+    return path
+
+
+def test_scores_are_printed_and_written_beside_the_checkpoint(checkpoint, streets, capsys):
+    assert main(["evaluate", str(checkpoint), str(streets), "--scales", "0.5,1", "--compare", "--device", "cpu"]) == 0
+    captured = capsys.readouterr()
+    folder = checkpoint.parent / "evaluation" / "streets-val"
+    result = json.loads((folder / "scores.json").read_text())
+    assert result["metadata"]["num_images"] == 2
+    assert result["metadata"]["split"] == "val"
+    assert result["metadata"]["scales"] == [0.5, 1.0]
+    assert result["metadata"]["checkpoint_info"] == {"epoch": 7}
+    with (folder / "per_class.csv").open() as file:
+        rows = {row["row"] for row in csv.DictReader(file)}
+    assert {"fused", "scale 0.5", "scale 1", "average of probabilities"} <= rows
+    for row in rows | set(STREETS.names):
+        assert row in captured.out
+    assert str(folder / "scores.json") in captured.err
+
+
+def test_a_split_can_be_named_in_two_ways_and_the_folder_chosen(checkpoint, streets, tmp_path):
+    results = []
+    for number, data in enumerate(([f"{streets}:train"], [str(streets), "--split", "train"])):
+        out = tmp_path / str(number)
+        assert main(["evaluate", str(checkpoint), *data, "--scales", "1", "--out", str(out), "--device", "cpu"]) == 0
+        results.append(json.loads((out / "scores.json").read_text()))
+    for result in results:
+        assert result["metadata"]["split"] == "train"
+        assert result["metadata"]["num_images"] == 1
+        result["metadata"].pop("seconds")
+    assert results[0] == results[1]
+    assert not (checkpoint.parent / "evaluation").exists()
+
+
+def test_another_label_space_is_refused_in_one_line(checkpoint, streets, tmp_path, capsys):
+    text = (streets / "label_space.yaml").read_text().replace("vegetation", "trees")
+    (tmp_path / "label_space.yaml").write_text(text)
+    (tmp_path / "images").symlink_to(streets / "images" / "val")
+    (tmp_path / "masks").symlink_to(streets / "masks" / "val")
+    assert main(["evaluate", str(checkpoint), str(tmp_path), "--device", "cpu"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.splitlines()[-1].startswith(
+        "error: label spaces 'streets' of the network and 'streets' of the data"
+    )
+    assert captured.out == ""
+    assert not (checkpoint.parent / "evaluation").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{checkpoint}", "{streets}", "--split", "vla"], "'vla'"),
+        (["{streets}/label_space.yaml", "{streets}:val"], "not a readable checkpoint"),
+        (["{checkpoint}", "{streets}:val", "--device", "gpu"], "unknown device 'gpu'"),
+        (["{checkpoint}", "{streets}:val", "--precision", "int3"], "--precision"),
+    ],
+)
+def test_bad_input_is_one_line(checkpoint, streets, capsys, arguments, message):
+    filled = [argument.format(checkpoint=checkpoint, streets=streets) for argument in arguments]
+    assert main(["evaluate", *filled]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err

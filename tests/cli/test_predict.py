@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from polyscale.cli import main
+from polyscale.labels import LabelSpace
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A checkpoint of the smallest network, untrained."""
+    from polyscale.models import ModelConfig, build_model, save_checkpoint
+
+    torch.manual_seed(0)
+    space = LabelSpace.model_validate(
+        {"classes": [{"name": "road", "color": (128, 64, 128), "ids": (7,)}, {"name": "sky", "color": (0, 0, 255)}]}
+    )
+    config = ModelConfig.model_validate({"backbone": {"name": "tiny"}, "decoder": {"kind": "light"}})
+    path = tmp_path_factory.mktemp("checkpoint") / "model.safetensors"
+    save_checkpoint(path, build_model(config, space), space)
+    return str(path)
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    (folder / "night").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (17, 23, 3), dtype=np.uint8)).save(folder / "a.png")
+    Image.fromarray(rng.integers(0, 256, (40, 30), dtype=np.uint8)).save(folder / "night" / "b.jpg")
+    return folder
+
+
+def test_a_folder_is_predicted(checkpoint, images, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["predict", checkpoint, str(images), "--out", str(out), "--scales", "0.5,1", "--flip"]) == 0
+    assert str(out) in capsys.readouterr().out
+    with Image.open(out / "labels" / "night" / "b.png") as mask:
+        assert mask.size == (30, 40)
+        assert set(np.unique(mask)) <= {1, 7}
+    shown = {path.relative_to(out / "attention").as_posix() for path in (out / "attention").rglob("*.png")}
+    assert shown == {"a_0.5x.png", "a_1x.png", "night/b_0.5x.png", "night/b_1x.png"}
+
+
+def test_python_and_the_command_agree(checkpoint, images, tmp_path):
+    import polyscale
+
+    out = tmp_path / "out"
+    assert main(["predict", checkpoint, str(images / "a.png"), "--out", str(out), "--device", "cpu"]) == 0
+    predictor = polyscale.load(checkpoint, device="cpu")
+    prediction = predictor.predict(images / "a.png")
+    assert list(prediction.attention) == [2.0, 1.0, 0.5]
+    mask = np.array(Image.open(out / "labels" / "a.png"))
+    np.testing.assert_array_equal(predictor.label_space.encode(mask), prediction.labels)
+
+
+def test_an_unreadable_image_is_skipped_named_and_counted(checkpoint, images, tmp_path, capsys):
+    (images / "broken.png").write_bytes(b"")
+    out = tmp_path / "out"
+    assert main(["predict", checkpoint, str(images), "--out", str(out), "--only", "labels"]) == 1
+    shown = capsys.readouterr().err
+    assert "broken.png is empty" in shown
+    assert "1 of 3 images could not be predicted" in shown
+    assert "Traceback" not in shown
+    assert sorted(path.name for path in (out / "labels").rglob("*.png")) == ["a.png", "b.png"]
+    assert not (out / "overlay").exists()
+
+
+def test_where_nothing_can_be_predicted_nothing_is_written(checkpoint, images, tmp_path, capsys):
+    (images / "a.png").write_bytes(b"no image")
+    assert main(["predict", checkpoint, str(images / "a.png"), "--out", str(tmp_path / "out")]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ")
+    assert "a.png is not an image" in shown
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_predicted_is_status_two(checkpoint, tmp_path, capsys):
+    for number in (1, 2):
+        (tmp_path / f"broken{number}.png").write_bytes(b"no image")
+    arguments = ["predict", checkpoint, str(tmp_path / "broken1.png"), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert "broken1.png" in shown.err
+    assert shown.err.count("\n") == 1
+    arguments[2] = str(tmp_path)
+    assert main(arguments) == 2
+    assert "error: none of 2 images could be predicted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{checkpoint}", "{images}/none.png"], "no such file or folder"),
+        (["{images}/none.safetensors", "{images}"], "no checkpoint at"),
+        (["{images}/a.png", "{images}"], "not a readable checkpoint"),
+        (["{checkpoint}", "{images}", "--scales", "0.5"], "must contain 1"),
+        (["{checkpoint}", "{images}", "--only", "masks"], "unknown output 'masks'; choose from labels, overlay"),
+        (["{checkpoint}", "{images}", "--device", "gpu"], "unknown device 'gpu'"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(checkpoint, images, tmp_path, capsys, arguments, message):
+    filled = [argument.format(checkpoint=checkpoint, images=images) for argument in arguments]
+    assert main(["predict", *filled, "--out", str(tmp_path / "out")]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert message in shown.err
+    assert shown.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
