@@ -1,5 +1,7 @@
 import csv
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -89,3 +91,20 @@ def test_bad_input_is_one_line(checkpoint, streets, capsys, arguments, message):
     assert captured.err.startswith("error: ")
     assert captured.err.count("\n") == 1
     assert message in captured.err
+
+
+@pytest.mark.slow
+def test_two_processes_print_once_and_give_the_same_scores(checkpoint, streets, tmp_path):
+    results = []
+    launchers = ([], ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"])
+    for number, launcher in enumerate(launchers):
+        out = tmp_path / str(number)
+        arguments = ["evaluate", str(checkpoint), str(streets), "--compare", "--device", "cpu", "--out", str(out)]
+        command = [sys.executable, "-m", *launcher, "polyscale", *arguments]
+        shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        assert shown.count("Scores (%)") == 1
+        results.append(json.loads((out / "scores.json").read_text()))
+    assert [result["metadata"].pop("processes") for result in results] == [1, 2]
+    for result in results:
+        result["metadata"].pop("seconds")
+    assert results[0] == results[1]

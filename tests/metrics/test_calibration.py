@@ -58,3 +58,8 @@ def test_undefined_without_pixels():
     counts = calibration_counts(torch.tensor([0.5]), torch.zeros(1), torch.tensor([IGNORE]))
     assert counts.sum() == 0
     assert expected_calibration_error(counts) is None
+
+
+def test_confidences_are_rounded_to_the_nearest_step():
+    counts = calibration_counts(torch.tensor([0.3]), torch.zeros(1), torch.zeros(1), num_bins=1)
+    assert counts[2].item() == 314573  # 0.3 * 2**20 is 314572.8

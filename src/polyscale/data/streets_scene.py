@@ -55,7 +55,8 @@ class Scene(NamedTuple):
 def draw_scene(seed: int, index: int, size: tuple[int, int] = (256, 512)) -> Scene:
     """Draw one street; the same arguments give the same pixels.
 
-    Other releases of Pillow and NumPy fill a few pixels at the borders of shapes differently, in image and labels alike.
+    Other releases of Pillow and NumPy may fill a few pixels at the borders of shapes differently, in the image and the
+    labels alike.
 
     Args:
         seed: of the data set, 0 or more.

@@ -122,7 +122,8 @@ class _Run:
         self.optimizer = build_optimizer(model, settings.optimizer)
         weights = class_weights(config.loss, self.train_data, self._working("counting pixels"))
         self.objective = Objective(config.loss, weights).to(accelerator.device)
-        sampler = build_sampler(config, self.train_data, out, self._working("finding classes"))
+        with accelerator.main_process_first():  # the others read its cache
+            sampler = build_sampler(config, self.train_data, out, self._working("finding classes"))
         self.plan = BatchPlan(
             sampler, settings.batch_size, settings.accumulate, settings.epochs, accelerator.process_index, accelerator.num_processes
         )
@@ -155,7 +156,7 @@ class _Run:
             try:
                 for name, data in (("training images", self.train_data), ("validation images", self.val_data)):
                     if data is not None:
-                        check_files(data, progress=self._working(f"checking {name}"))
+                        check_files(data, self._working(f"checking {name}"), cache_dir=self.out)
             except UserError as error:
                 problem = str(error)
         problem = _broadcast(problem, self.accelerator)

@@ -1,0 +1,117 @@
+"""The demo over several seeds, with its control: how far hierarchical attention beats what a user would do without it.
+
+For each seed (which draws other streets and starts from other weights) the demo's network is trained on the pair (0.5, 1) and every way
+of combining (0.5, 1, 2) is scored on the same views. The control is the same backbone and decoder without attention, trained at scale 1
+for the same *time* (more steps, by the ratio of step times measured side by side here), and average-pooled over the same scales.
+
+Finished seeds are kept in --out, so an interrupted run continues.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from record import save, show
+
+import polyscale
+from polyscale.cli.demo import RECIPE, SCALES, SPLITS
+from polyscale.config import load_config
+from polyscale.data import open_data
+from polyscale.data.streets import write_streets
+from polyscale.evaluation import evaluate
+from polyscale.losses import Objective
+from polyscale.models import build_model
+from polyscale.training import ExperimentConfig, train
+
+CONTROL = ["model.multiscale={method: average}", "name=demo-control"]
+
+
+def recipe(data: Path, seed: int, *changes: str) -> ExperimentConfig:
+    """The demo's recipe for one seed."""
+    return load_config(ExperimentConfig, [RECIPE], [f"seed={seed}", f"data.train.root={json.dumps(str(data))}", *changes])
+
+
+def step_time_ratio(data: Path, repeats: int = 15) -> float:
+    """Time of a training step on the pair over one at scale 1: median of interleaved steps."""
+    crop = (8, 3, *recipe(data, 0).augment.crop)
+    images, labels = torch.rand(crop), torch.randint(0, 9, (crop[0], *crop[2:]))
+    times: dict[str, list[float]] = {}
+    steps = {}
+    for name, changes in (("pair", []), ("single", CONTROL)):
+        config = recipe(data, 0, *changes, "loss.class_weights=null")
+        model = build_model(config.model, 9).to(memory_format=torch.channels_last)
+        steps[name] = (model, Objective(config.loss), torch.optim.AdamW(model.parameters(), 1e-4))
+    for _ in range(repeats + 2):
+        for name, (model, objective, optimizer) in steps.items():
+            start = time.perf_counter()
+            objective(model(images.contiguous(memory_format=torch.channels_last), model.train_scales), labels)["total"].backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            times.setdefault(name, []).append(time.perf_counter() - start)
+    return statistics.median(times["pair"][2:]) / statistics.median(times["single"][2:])
+
+
+def run_seed(out: Path, seed: int, ratio: float, changes: list[str]) -> dict[str, Any]:
+    """Scores of one seed: rows of the demo's network, and of the control."""
+    result = out / f"seed{seed}.json"
+    if result.exists():
+        return dict(json.loads(result.read_text()))
+    data = out / f"data{seed}"
+    write_streets(data, SPLITS, seed=seed)
+    length = recipe(data, seed, *changes).training.epoch_length
+    assert length is not None
+    scores: dict[str, Any] = {"seed": seed}
+    for name, extra in (("hierarchical", []), ("control", [*CONTROL, f"training.epoch_length={round(length * ratio)}"])):
+        start = time.monotonic()
+        checkpoint = train(recipe(data, seed, *changes, *extra), out / f"{name}{seed}", resume=True).last
+        seconds = time.monotonic() - start
+        network = polyscale.load(checkpoint, "cpu")
+        evaluation = evaluate(network.model, open_data(data, "val"), SCALES, compare=True)
+        scores[name] = {"training_seconds": seconds, **evaluation.to_json()}
+    result.write_text(json.dumps(scores))
+    return scores
+
+
+def main() -> None:
+    """Train, score, print, record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/demo_seeds"))
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3])
+    parser.add_argument("changes", nargs="*", help="key=value changes to the demo's recipe")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    ratio_file = arguments.out / "step_time_ratio.json"
+    if not ratio_file.exists():
+        ratio_file.write_text(json.dumps(step_time_ratio(arguments.out)))
+    ratio = json.loads(ratio_file.read_text())
+    results = [run_seed(arguments.out, seed, ratio, arguments.changes) for seed in arguments.seeds]
+
+    summary: dict[str, dict[str, float]] = {}
+    for network in ("hierarchical", "control"):
+        for row in results[0][network]["rows"]:
+            values = [100 * result[network]["rows"][row]["mean_iou"] for result in results]
+            spread = statistics.stdev(values) if len(values) > 1 else 0.0
+            summary[f"{network}: {row}"] = {"mean": statistics.mean(values), "stdev": spread, "seeds": values}
+    show(
+        f"mIoU over seeds {arguments.seeds}; control trained for the same time ({ratio:.2f}x the steps)",
+        ["network: row", "mean", "stdev", "each seed"],
+        [[name, f"{s['mean']:.1f}", f"{s['stdev']:.1f}", " ".join(f"{v:.1f}" for v in s["seeds"])] for name, s in summary.items()],
+    )
+    classes: dict[str, dict[str, float]] = {}
+    for name in results[0]["hierarchical"]["rows"]["fused"]["per_class"]:
+        classes[name] = {
+            row: statistics.mean(100 * (r["hierarchical"]["rows"][row]["per_class"][name]["iou"] or 0) for r in results)
+            for row in ("scale 0.5", "scale 1", "scale 2", "average of probabilities", "fused")
+        }
+    rows = [[name, *(f"{value:.1f}" for value in values.values())] for name, values in classes.items()]
+    show("IoU by class, mean over seeds", ["class", "0.5x", "1x", "2x", "average", "hierarchical"], rows)
+    values = {"step_time_ratio": ratio, "changes": arguments.changes, "miou_percent": summary, "iou_percent_by_class": classes}
+    save("demo_seeds", values)
+
+
+if __name__ == "__main__":
+    main()
