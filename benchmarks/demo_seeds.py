@@ -1,8 +1,9 @@
 """The demo over several seeds, with its control: how far hierarchical attention beats what a user would do without it.
 
-For each seed (which draws other streets and starts from other weights) the demo's network is trained on the pair (0.5, 1) and every way
-of combining (0.5, 1, 2) is scored on the same views. The control is the same backbone and decoder without attention, trained at scale 1
-for the same *time* (more steps, by the ratio of step times measured side by side here), and average-pooled over the same scales.
+For each seed (which draws other streets and starts from other weights) the demo's network is trained on the pair (0.5,
+1) and every way of combining (0.5, 1, 2) is scored on the same views. The control is the same backbone and decoder
+without attention, trained at scale 1 for the same *time* (more steps, by the ratio of step times measured side by side
+here), and average-pooled over the same scales.
 
 Finished seeds are kept in --out, so an interrupted run continues.
 """
@@ -32,7 +33,9 @@ CONTROL = ["model.multiscale={method: average}", "name=demo-control"]
 
 def recipe(data: Path, seed: int, *changes: str) -> ExperimentConfig:
     """The demo's recipe for one seed."""
-    return load_config(ExperimentConfig, [RECIPE], [f"seed={seed}", f"data.train.root={json.dumps(str(data))}", *changes])
+    return load_config(
+        ExperimentConfig, [RECIPE], [f"seed={seed}", f"data.train.root={json.dumps(str(data))}", *changes]
+    )
 
 
 def step_time_ratio(data: Path, repeats: int = 15) -> float:
@@ -48,7 +51,9 @@ def step_time_ratio(data: Path, repeats: int = 15) -> float:
     for _ in range(repeats + 2):
         for name, (model, objective, optimizer) in steps.items():
             start = time.perf_counter()
-            objective(model(images.contiguous(memory_format=torch.channels_last), model.train_scales), labels)["total"].backward()
+            objective(model(images.contiguous(memory_format=torch.channels_last), model.train_scales), labels)[
+                "total"
+            ].backward()
             optimizer.step()
             optimizer.zero_grad()
             times.setdefault(name, []).append(time.perf_counter() - start)
@@ -65,7 +70,10 @@ def run_seed(out: Path, seed: int, ratio: float, changes: list[str]) -> dict[str
     length = recipe(data, seed, *changes).training.epoch_length
     assert length is not None
     scores: dict[str, Any] = {"seed": seed}
-    for name, extra in (("hierarchical", []), ("control", [*CONTROL, f"training.epoch_length={round(length * ratio)}"])):
+    for name, extra in (
+        ("hierarchical", []),
+        ("control", [*CONTROL, f"training.epoch_length={round(length * ratio)}"]),
+    ):
         start = time.monotonic()
         checkpoint = train(recipe(data, seed, *changes, *extra), out / f"{name}{seed}", resume=True).last
         seconds = time.monotonic() - start
@@ -99,7 +107,10 @@ def main() -> None:
     show(
         f"mIoU over seeds {arguments.seeds}; control trained for the same time ({ratio:.2f}x the steps)",
         ["network: row", "mean", "stdev", "each seed"],
-        [[name, f"{s['mean']:.1f}", f"{s['stdev']:.1f}", " ".join(f"{v:.1f}" for v in s["seeds"])] for name, s in summary.items()],
+        [
+            [name, f"{s['mean']:.1f}", f"{s['stdev']:.1f}", " ".join(f"{v:.1f}" for v in s["seeds"])]
+            for name, s in summary.items()
+        ],
     )
     classes: dict[str, dict[str, float]] = {}
     for name in results[0]["hierarchical"]["rows"]["fused"]["per_class"]:
@@ -109,7 +120,12 @@ def main() -> None:
         }
     rows = [[name, *(f"{value:.1f}" for value in values.values())] for name, values in classes.items()]
     show("IoU by class, mean over seeds", ["class", "0.5x", "1x", "2x", "average", "hierarchical"], rows)
-    values = {"step_time_ratio": ratio, "changes": arguments.changes, "miou_percent": summary, "iou_percent_by_class": classes}
+    values = {
+        "step_time_ratio": ratio,
+        "changes": arguments.changes,
+        "miou_percent": summary,
+        "iou_percent_by_class": classes,
+    }
     save("demo_seeds", values)
 
 

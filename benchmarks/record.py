@@ -1,4 +1,6 @@
-"""How benchmarks record: dated JSON with hardware and versions under ``benchmarks/results``, and a table on the screen."""
+"""How benchmarks record: dated JSON with hardware and versions under ``benchmarks/results``, and a table on the
+screen.
+"""
 
 import json
 from datetime import datetime, timezone
@@ -18,7 +20,9 @@ def save(name: str, values: dict[str, Any], folder: Path | None = None) -> Path:
     """Write ``NAME-DATE.json`` and say where."""
     path = (folder or RESULTS) / f"{name}-{datetime.now(timezone.utc):%Y-%m-%d}.json"
     with write_atomically(path) as temporary:
-        temporary.write_text(json.dumps({"benchmark": name, "environment": environment(), **values}, indent=2) + "\n", "utf-8")
+        temporary.write_text(
+            json.dumps({"benchmark": name, "environment": environment(), **values}, indent=2) + "\n", "utf-8"
+        )
     print(f"wrote {path}")
     return path
 

@@ -1,7 +1,7 @@
 """Training FLOPs of the four ways of combining scales, counted by PyTorch over one forward and backward pass.
 
-The article's Table 3 gives 1.00, 1.00, 5.25 and 1.25 for single scale, average pooling, explicit (0.5, 1, 2) and hierarchical (0.5, 1).
-The heads come on top here: the hierarchical form runs its attention head at both scales.
+The article's Table 3 gives 1.00, 1.00, 5.25 and 1.25 for single scale, average pooling, explicit (0.5, 1, 2) and
+hierarchical (0.5, 1). The heads come on top here: the hierarchical form runs its attention head at both scales.
 """
 
 import argparse
@@ -51,7 +51,11 @@ def main() -> None:
         ratios = {method: number / flops["single"] for method, number in flops.items()}
         values[network] = {"crop": NETWORKS[network][-1], "training_flops_a_crop": flops, "ratio_to_single": ratios}
         rows.append([network, f"{flops['single'] / 1e9:.1f} G", *(f"{ratios[method]:.3f}x" for method in ratios)])
-    show("training FLOPs against one scale", ["network", "single, a crop", "single", "average", "explicit", "hierarchical"], rows)
+    show(
+        "training FLOPs against one scale",
+        ["network", "single, a crop", "single", "average", "explicit", "hierarchical"],
+        rows,
+    )
     save("training_flops", {"networks": values})
 
 

@@ -32,7 +32,9 @@ def test_average_of_probabilities_and_of_logits() -> None:
     probabilities = np.mean([softmax(logits_at(s)) for s in (0.5, 1, 2)], axis=0)
     np.testing.assert_allclose(average_probabilities(fused.views)[0, :, 3, 5], probabilities, rtol=1e-6)
     np.testing.assert_allclose(fused.logits.softmax(1)[1, :, 0, 0], probabilities, rtol=1e-6)
-    np.testing.assert_allclose(average_logits(fused.views)[0, :, 3, 5], np.mean([logits_at(s) for s in (0.5, 1, 2)], 0), rtol=1e-6)
+    np.testing.assert_allclose(
+        average_logits(fused.views)[0, :, 3, 5], np.mean([logits_at(s) for s in (0.5, 1, 2)], 0), rtol=1e-6
+    )
 
 
 def test_average_at_scale_one_is_the_network_itself() -> None:

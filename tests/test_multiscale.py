@@ -40,7 +40,15 @@ def fuse_by_hand(views: dict[float, tuple[np.ndarray, np.ndarray]]) -> np.ndarra
     return result
 
 
-SCALE_SETS = [(0.5, 1.0), (1.0,), (0.5, 1.0, 2.0), (0.25, 0.5, 1.0, 2.0), (0.5, 0.75, 1.0, 1.5, 2.0), (1.0, 1.25), (0.1, 1.0)]
+SCALE_SETS = [
+    (0.5, 1.0),
+    (1.0,),
+    (0.5, 1.0, 2.0),
+    (0.25, 0.5, 1.0, 2.0),
+    (0.5, 0.75, 1.0, 1.5, 2.0),
+    (1.0, 1.25),
+    (0.1, 1.0),
+]
 
 
 @pytest.mark.parametrize("scales", SCALE_SETS)
@@ -67,7 +75,10 @@ def test_fusion_equals_an_independent_implementation(scales: tuple[float, ...], 
 
 def test_the_finest_attention_is_never_read() -> None:
     def views(finest: float) -> dict[float, View]:
-        return {s: View(torch.full((1, 2, 4, 4), s), torch.full((1, 1, 4, 4), finest if s == 2 else 0.3)) for s in (1.0, 2.0)}
+        return {
+            s: View(torch.full((1, 2, 4, 4), s), torch.full((1, 1, 4, 4), finest if s == 2 else 0.3))
+            for s in (1.0, 2.0)
+        }
 
     assert torch.equal(fuse(views(0.0)).logits, fuse(views(1.0)).logits)
 

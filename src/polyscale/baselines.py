@@ -1,7 +1,7 @@
 """The other ways of combining scales that the paper compares with: one scale, average pooling, explicit attention.
 
-All have ``forward(images, scales) -> Fused`` like ``HierarchicalMultiScale``, so that training, evaluation and prediction treat
-the four alike. Only torch and ``multiscale`` are imported.
+All have ``forward(images, scales) -> Fused`` like ``HierarchicalMultiScale``, so that training, evaluation and
+prediction treat the four alike. Only torch and ``multiscale`` are imported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,9 @@ class SingleScale(nn.Module):
             ValueError: ``scales`` is anything but 1.
         """
         if check_scales(scales) != (1.0,):
-            raise ValueError(f"method 'single' looks at scale 1 only, got scales {list(scales)}; use method average to pool scales")
+            raise ValueError(
+                f"method 'single' looks at scale 1 only, got scales {list(scales)}; use method average to pool scales"
+            )
         view = look(self.segmenter, images, 1.0)
         return Fused(view.logits, view.aux, {1.0: view})
 
@@ -52,7 +54,8 @@ class SingleScale(nn.Module):
 class AveragePooling(nn.Module):
     """Mean of the probabilities over scales. It is trained at scale 1, where it equals one scale.
 
-    The logits given are the log of the mean probability, whose softmax is that mean; with scale 1 alone they are the network's own.
+    The logits given are the log of the mean probability, whose softmax is that mean; with scale 1 alone they are the
+    network's own.
 
     Args:
         segmenter: (N, 3, h, w) -> View, on any grid.
@@ -78,10 +81,11 @@ class ExplicitMultiScale(nn.Module):
 
     Args:
         segmenter: (N, 3, h, w) -> View with features, on any grid.
-        head: (N, F * S, h, w) -> (N, S, h, w) weights, one channel for each scale in ascending order. It sees the features of scale 1
-            first and then the others' in ascending order, all at scale 1's feature size.
+        head: (N, F * S, h, w) -> (N, S, h, w) weights, one channel for each scale in ascending order. It sees the
+            features of scale 1 first and then the others' in ascending order, all at scale 1's feature size.
         scales: the fixed set of S scales, which contains 1.
-        softmax: normalise the weights over scales (as in the paper); else they are used as they are (as in the released code).
+        softmax: normalise the weights over scales (as in the paper); else they are used as they are (as in the released
+            code).
     """
 
     def __init__(self, segmenter: nn.Module, head: nn.Module, scales: Sequence[float], softmax: bool = True) -> None:
@@ -113,7 +117,9 @@ class ExplicitMultiScale(nn.Module):
         weights = resize(weights, images.shape[-2:])
 
         def combine(maps: Mapping[float, Tensor]) -> Tensor:
-            terms = [resize(maps[scale], images.shape[-2:]) * weights[:, k : k + 1] for k, scale in enumerate(ascending)]
+            terms = [
+                resize(maps[scale], images.shape[-2:]) * weights[:, k : k + 1] for k, scale in enumerate(ascending)
+            ]
             return torch.stack(terms).sum(0)
 
         auxiliary = {scale: view.aux for scale, view in views.items() if view.aux is not None}

@@ -11,7 +11,7 @@ import re
 import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -184,9 +184,10 @@ def _tags(model: Any) -> tuple[str, ...]:
 
 
 def _models_in(annotation: Any) -> list[Any]:
-    if isinstance(annotation, type):
-        return [annotation] if issubclass(annotation, BaseModel) else []
-    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]
+    parts = get_args(annotation)
+    if parts:  # asked first: Python 3.10 takes tuple[int, ...] for a type
+        return [model for part in parts for model in _models_in(part)]
+    return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
 
 
 def _merge(base: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:

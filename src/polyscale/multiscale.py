@@ -1,14 +1,14 @@
 """Hierarchical multi-scale attention (Tao, Sapra, Catanzaro, 2020, arXiv:2005.10821, section 3): the whole idea.
 
-A segmenter looks at the image at several scales. At scale ``s`` it gives class logits ``L_s`` and an attention map ``a_s`` in
-[0, 1]: how far to trust this scale against *every finer one*. From the finest scale to the coarsest:
+A segmenter looks at the image at several scales. At scale ``s`` it gives class logits ``L_s`` and an attention map
+``a_s`` in [0, 1]: how far to trust this scale against *every finer one*. From the finest scale to the coarsest:
 
     fused <- a_s * L_s + (1 - a_s) * fused
 
 The attention is relative, so a network trained on one pair of scales (0.5, 1) chains any set of scales afterwards.
 
-Unusual here: this is the exact mode, in which every view is brought to its own input's size before fusing. Sizes are whole-number
-arithmetic, so they stay right at odd sizes and in a traced graph. Only torch is imported.
+Unusual here: this is the exact mode, in which every view is brought to its own input's size before fusing. Sizes are
+whole-number arithmetic, so they stay right at odd sizes and in a traced graph. Only torch is imported.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,9 @@ class View(NamedTuple):
     logits: Tensor
     """Class logits, (N, C, h, w)."""
     attention: Tensor | None = None
-    """Trust in this scale against every finer one, (N, 1, h, w) in [0, 1]; None where the network has no attention head."""
+    """Trust in this scale against every finer one, (N, 1, h, w) in [0, 1]; None where the network has no attention
+    head.
+    """
     aux: Tensor | None = None
     """Auxiliary class logits (OCR's), (N, C, h, w)."""
     features: Tensor | None = None
@@ -61,7 +63,7 @@ def check_scales(scales: Sequence[float]) -> tuple[float, ...]:
 
 
 def scaled_size(size: Sequence[int], scale: float) -> tuple[int, int]:
-    """floor(side * scale) for each side, at least 1; exact where ``int(side * scale)`` rounds a product such as 100 * 0.29 wrongly."""
+    """floor(side * scale) for each side, at least 1; exact also where float products are not, such as 100 * 0.29."""
     factor = Fraction(str(scale))
     height, width = (side * factor.numerator // factor.denominator for side in size)
     return (height if height > 1 else 1), (width if width > 1 else 1)
@@ -94,10 +96,10 @@ def look(segmenter: Callable[[Tensor], View], images: Tensor, scale: float) -> V
 
 
 def fuse(views: Mapping[float, View]) -> Fused:
-    """Chain views from the finest scale to the coarsest, each weighted by its attention (the finest's own is never read).
+    """Chain views from the finest scale to the coarsest, each weighted by its attention; the finest's is never read.
 
-    For s >= 1 the fused result is first resized to this scale's size; for s < 1 the product and the attention are resized to the
-    result's (arXiv:2005.10821, section 3.1; for s < 1 in the published order: multiply, then resize).
+    For s >= 1 the fused result is first resized to this scale's size; for s < 1 the product and the attention are
+    resized to the result's (arXiv:2005.10821, section 3.1; for s < 1 in the published order: multiply, then resize).
 
     Args:
         views: scale -> view at that scale's input size; 1 must be among the scales.
@@ -114,7 +116,9 @@ def fuse(views: Mapping[float, View]) -> Fused:
     for scale in scales[1:]:
         view = views[scale]
         if view.attention is None:
-            raise ValueError(f"the view at scale {scale:g} has no attention map: the segmenter needs a scale-attention head")
+            raise ValueError(
+                f"the view at scale {scale:g} has no attention map: the segmenter needs a scale-attention head"
+            )
         logits = _blend(logits, view.logits, view.attention, scale)
         aux = None if aux is None or view.aux is None else _blend(aux, view.aux, view.attention, scale)
     return Fused(logits, aux, {scale: views[scale] for scale in scales})

@@ -60,7 +60,9 @@ def recipe(tmp_path: Path) -> Path:
 
 
 def run(processes: int, recipe: Path, out: Path, *arguments: str) -> None:
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
+    launcher = (
+        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
+    )
     command = [sys.executable, *launcher, "-m", "polyscale", "train", str(recipe), *arguments, "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

@@ -23,7 +23,9 @@ from polyscale.models import (
     save_checkpoint,
 )
 
-SPACE = LabelSpace(name="two", classes=(LabelClass(name="a", color=(1, 2, 3)), LabelClass(name="b", color=(4, 5, 6), ids=(9,))))
+SPACE = LabelSpace(
+    name="two", classes=(LabelClass(name="a", color=(1, 2, 3)), LabelClass(name="b", color=(4, 5, 6), ids=(9,)))
+)
 METHODS = ("hierarchical", "single", "average", "explicit")
 
 
@@ -137,7 +139,10 @@ def bad_files(folder: Path) -> dict[str, Path]:
     with safe_open(good, framework="pt") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
-    files = {name: folder / f"{name}.safetensors" for name in ("empty", "cut", "text", "foreign", "newer", "lacking", "renamed")}
+    files = {
+        name: folder / f"{name}.safetensors"
+        for name in ("empty", "cut", "text", "foreign", "newer", "lacking", "renamed")
+    }
     files["empty"].write_bytes(b"")
     files["cut"].write_bytes(data[: len(data) // 2])
     files["text"].write_text("hello")

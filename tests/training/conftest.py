@@ -11,7 +11,9 @@ from polyscale.config import dump_yaml, validate
 from polyscale.labels import LabelClass, LabelSpace
 from polyscale.training import ExperimentConfig, train
 
-SPACE = LabelSpace(name="squares", classes=tuple(LabelClass(name=n, color=(80 * i, 99, 200)) for i, n in enumerate("abc")))
+SPACE = LabelSpace(
+    name="squares", classes=tuple(LabelClass(name=n, color=(80 * i, 99, 200)) for i, n in enumerate("abc"))
+)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
-"""``polyscale demo``: draws a data set, trains a small network, compares the ways of combining scales, and makes a page of it.
+"""``polyscale demo``: draws streets, trains a small network, compares ways of combining scales, makes a page of it.
 
-Everything is done by the rooms that a user's own run goes through; this file only calls them in order. A second call in the same
-folder continues what an interrupted one left.
+Everything is done by the rooms that a user's own run goes through; this file only calls them in order. A second call in
+the same folder continues what an interrupted one left.
 """
 
 import json
@@ -38,7 +38,8 @@ def demo_command(
 ) -> None:
     """Draw streets, train, compare scales, and show it all on one page: about five minutes on two cores.
 
-    The same small network and the same views throughout: each scale alone, averages of them, and hierarchical attention.
+    The same small network and the same views throughout: each scale alone, averages of them, and hierarchical
+    attention.
     """
     page, picture = run_demo(out, seed, overrides or ())
     say("the page, the picture, and a checkpoint to play with:")
@@ -139,9 +140,9 @@ def _write(
     page = PageData(
         title="Polyscale demo: which scale to trust where",
         summary=(
-            f"One small network, trained for minutes on drawn streets, looks at each image at {len(SCALES)} scales. Hierarchical attention "
-            f"scores {100 * rows['fused']:.1f} mIoU: {gain:+.1f} points against its own scale 1, {over_average:+.1f} against the average "
-            "of the same views."
+            f"One small network, trained for minutes on drawn streets, looks at each image at {len(SCALES)} scales. "
+            f"Hierarchical attention scores {100 * rows['fused']:.1f} mIoU: {gain:+.1f} points against its own scale 1, "
+            f"{over_average:+.1f} against the average of the same views."
         ),
         cards=[
             Card("Hierarchical attention", f"{100 * rows['fused']:.1f}", "mIoU, scales 0.5, 1, 2"),

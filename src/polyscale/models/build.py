@@ -33,8 +33,8 @@ class AttentionConfig(Config):
 class MultiScaleConfig(Config):
     """How scales are combined, in training and afterwards.
 
-    ``train_scales`` default to the paper's: (0.5, 1) hierarchical, (0.5, 1, 2) explicit, (1) otherwise. ``eval_scales`` default to
-    (0.5, 1, 2), and to (1) for one scale.
+    ``train_scales`` default to the paper's: (0.5, 1) hierarchical, (0.5, 1, 2) explicit, (1) otherwise. ``eval_scales``
+    default to (0.5, 1, 2), and to (1) for one scale.
     """
 
     method: Method = "hierarchical"
@@ -60,7 +60,9 @@ class MultiScaleConfig(Config):
             if not getattr(self, name):
                 object.__setattr__(self, name, value)
         if self.method in ("single", "average") and self.train_scales != (1.0,):
-            raise ValueError(f"method {self.method!r} trains at scale 1 only; remove train_scales or choose hierarchical")
+            raise ValueError(
+                f"method {self.method!r} trains at scale 1 only; remove train_scales or choose hierarchical"
+            )
         if self.method == "single" and self.eval_scales != (1.0,):
             raise ValueError("method 'single' evaluates at scale 1 only; choose method average to pool several scales")
         if self.method == "hierarchical" and len(self.train_scales) < 2:
@@ -147,8 +149,8 @@ def build_model(config: ModelConfig, label_space: LabelSpace | int) -> MultiScal
     match settings.method:
         case "hierarchical":
             attention = ScaleAttention(width, head.channels, initial=head.initial)
-            combined: HierarchicalMultiScale | SingleScale | AveragePooling | ExplicitMultiScale = HierarchicalMultiScale(
-                Segmenter(backbone, decoder, attention)
+            combined: HierarchicalMultiScale | SingleScale | AveragePooling | ExplicitMultiScale = (
+                HierarchicalMultiScale(Segmenter(backbone, decoder, attention))
             )
         case "single":
             combined = SingleScale(Segmenter(backbone, decoder))

@@ -1,4 +1,7 @@
-"""One-file checkpoints: safetensors, with configuration, label space and version in the metadata. Nothing is ever unpickled."""
+"""One-file checkpoints: safetensors, with configuration, label space and version in the metadata.
+
+Nothing is ever unpickled.
+"""
 
 import json
 from pathlib import Path
@@ -119,5 +122,7 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> Che
         weights = load_file(path)
         model.load_state_dict(weights)
     except (RuntimeError, SafetensorError) as error:
-        raise UserError(f"the weights in {path} do not fit its configuration: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(
+            f"the weights in {path} do not fit its configuration: {' '.join(str(error).split())[:300]}"
+        ) from None
     return Checkpoint(model.to(device).eval(), metadata.config, metadata.label_space)

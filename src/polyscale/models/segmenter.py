@@ -1,6 +1,7 @@
 """One look at one scale: normalise, backbone, decoder, scale-attention head.
 
-Unusual here: normalisation belongs to the network, as buffers. It takes RGB in [0, 1]; nothing outside knows mean and std.
+Unusual here: normalisation belongs to the network, as buffers. It takes RGB in [0, 1]; nothing outside knows mean and
+std.
 """
 
 import torch
@@ -14,15 +15,15 @@ __all__ = ["ScaleAttention", "Segmenter"]
 
 
 class ScaleAttention(nn.Sequential):
-    """Features to one weight map for each output channel: two 3 x 3 convolutions, then 1 x 1 (arXiv:2005.10821, section 3.1).
+    """Features to weight maps: two 3 x 3 convolutions, then 1 x 1 (arXiv:2005.10821, section 3.1).
 
     Args:
         in_channels: of the decoder's features (times the number of scales for the explicit form).
         channels: width of the two hidden layers.
         maps: output channels: 1 for the hierarchical form, one a scale for the explicit form.
         sigmoid: end in a sigmoid, so that the maps lie in [0, 1].
-        initial: the hierarchical attention's value before training, everywhere and for every input, through the last layer's bias; None
-            keeps the published layer, which has no bias.
+        initial: the hierarchical attention's value before training, everywhere and for every input, through the last
+            layer's bias; None keeps the published layer, which has no bias.
     """
 
     def __init__(

@@ -112,5 +112,7 @@ class ExperimentConfig(Config):
             raise ValueError(f"validation.scales must contain 1, got {list(scales)}; for example [0.5, 1, 2]")
         settings = self.model.multiscale
         if scales and settings.method in ("single", "explicit") and set(scales) != set(settings.eval_scales):
-            raise ValueError(f"method {settings.method!r} validates at {list(settings.eval_scales)} only; remove validation.scales")
+            raise ValueError(
+                f"method {settings.method!r} validates at {list(settings.eval_scales)} only; remove validation.scales"
+            )
         return self

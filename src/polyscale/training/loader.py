@@ -1,7 +1,8 @@
 """Batches of crops whose every random draw comes from (seed, epoch, position), so that a run can start at any step.
 
-Unusual here: one loader serves the whole run. The batch sampler walks through the epochs itself, so loader processes live on, and a
-resumed run simply starts its walk at the step it had reached. Samplers know rank and world size; nothing else shards again.
+Unusual here: one loader serves the whole run. The batch sampler walks through the epochs itself, so loader processes
+live on, and a resumed run simply starts its walk at the step it had reached. Samplers know rank and world size; nothing
+else shards again.
 """
 
 import os
@@ -62,8 +63,8 @@ class TrainingCrops(Dataset[tuple[Tensor, Tensor]]):
 class BatchPlan:
     """All micro-batches of one process from ``first_step`` to the end of the run.
 
-    Every optimiser step takes ``accumulate`` micro-batches; the draws at the end of an epoch that do not fill a global batch are left
-    out, as other draws are in the next epoch.
+    Every optimiser step takes ``accumulate`` micro-batches; the draws at the end of an epoch that do not fill a global
+    batch are left out, as other draws are in the next epoch.
 
     Args:
         sampler: draws of each epoch.
@@ -74,7 +75,9 @@ class BatchPlan:
         world_size: number of processes.
     """
 
-    def __init__(self, sampler: EpochSampler, batch_size: int, accumulate: int, epochs: int, rank: int, world_size: int) -> None:
+    def __init__(
+        self, sampler: EpochSampler, batch_size: int, accumulate: int, epochs: int, rank: int, world_size: int
+    ) -> None:
         self.sampler = sampler
         self.batch_size = batch_size
         self.accumulate = accumulate
@@ -110,8 +113,8 @@ class BatchPlan:
 def build_loader(crops: TrainingCrops, plan: BatchPlan, num_workers: int, pin_memory: bool) -> DataLoader[Batch]:
     """The loader of the whole run; an iteration starts at ``plan.first_step``."""
     return DataLoader(
-        crops,
-        batch_sampler=plan,  # type: ignore[arg-type]  # any iterable of lists of keys, not only of integers
+        crops,  # type: ignore[arg-type]  # its items are crops, which the collate function makes a Batch of
+        batch_sampler=plan,
         num_workers=num_workers,
         collate_fn=_collate,
         pin_memory=pin_memory,

@@ -1,4 +1,4 @@
-"""Parameter groups by name, learning-rate schedules as pure functions of the step, and the moving average of weights."""
+"""Parameter groups by name, learning rates as pure functions of the step, and the moving average of weights."""
 
 import math
 from typing import Any
@@ -16,8 +16,8 @@ __all__ = ["build_optimizer", "freeze_batchnorm", "learning_rate_factor", "movin
 def build_optimizer(model: MultiScaleModel, config: OptimizerConfig) -> torch.optim.Optimizer:
     """Optimiser with one named group for each of backbone, decoder, attention, with and without weight decay.
 
-    Every group carries ``base_lr``; ``set_learning_rates`` sets each group's rate from it at every step. Parameters with a learning
-    rate of 0 are frozen rather than listed.
+    Every group carries ``base_lr``; ``set_learning_rates`` sets each group's rate from it at every step. Parameters
+    with a learning rate of 0 are frozen rather than listed.
     """
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     factors = {"backbone": config.backbone_lr_factor, "attention": config.attention_lr_factor, "decoder": 1.0}
@@ -58,7 +58,7 @@ def learning_rate_factor(config: ScheduleConfig, step: int, total_steps: int, st
     progress = min(at / total_steps, 1.0)
     match config.kind:
         case "poly":
-            factor = (1 - progress) ** config.power
+            factor = float((1 - progress) ** config.power)
         case "cosine":
             factor = 0.5 * (1 + math.cos(math.pi * progress))
         case "constant":
@@ -73,7 +73,10 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
 
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:
-    """Exponential moving average of weights and statistics; the decay grows from 0.1 as (1 + n) / (10 + n) up to ``decay``."""
+    """Exponential moving average of weights and statistics.
+
+    The decay grows from 0.1 as (1 + n) / (10 + n) up to ``decay``.
+    """
 
     @torch.no_grad()
     def update(averages: Any, values: Any, number: Tensor | int) -> None:

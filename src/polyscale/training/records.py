@@ -1,4 +1,4 @@
-"""What a run leaves beside its checkpoints: resolved configuration, environment, the log of steps and scores, TensorBoard events."""
+"""What a run leaves beside its checkpoints: resolved configuration, environment, log and TensorBoard events."""
 
 import importlib.metadata
 import json
@@ -39,7 +39,7 @@ def environment() -> dict[str, Any]:
 
 
 def _git_commit() -> str | None:
-    """Commit of the checkout that this package runs from, with ``+changes`` where files differ; None outside a checkout."""
+    """Commit of the checkout that this package runs from, ``+changes`` where files differ; None outside one."""
     folder = Path(__file__).resolve().parent
     try:
         commit = subprocess.run(
@@ -91,20 +91,16 @@ class RunLog:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 return
-            self.events = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step or None)  # type: ignore[no-untyped-call]
+            self.events = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step or None)
 
     @staticmethod
     def read(path: Path) -> list[dict[str, Any]]:
         """The log's lines; a last line that a kill cut off is left out."""
         if not path.is_file():
             return []
-        lines = []
-        for text in path.read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:
-                break
-        return lines
+        texts = path.read_text(encoding="utf-8").split("\n")
+        # Each line ends in a line break; what follows the last one was cut off.
+        return [json.loads(text) for text in texts[:-1]]
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         """Append one line; numbers also go to TensorBoard under their keys."""
@@ -112,7 +108,9 @@ class RunLog:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, **values}) + "\n")
         except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror or error}; free some space, then use --resume") from None
+            raise UserError(
+                f"cannot write {self.path}: {error.strerror or error}; free some space, then use --resume"
+            ) from None
         if self.events is not None:
             for key, value in _flat(values):
                 self.events.add_scalar(key, value, step)

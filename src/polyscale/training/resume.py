@@ -1,30 +1,58 @@
 """The state from which a killed run continues, and the signals that ask it to stop.
 
-Unusual here: no random-number state is stored, as every draw is a function of (seed, step). The state is a file of tensors and plain
-values; it is read back with ``weights_only=True`` and only by a run with the same configuration.
+Unusual here: no random-number state is stored, as every draw is a function of (seed, step). The state is a file of
+tensors and plain values; it is read back with ``weights_only=True`` and only by a run with the same configuration.
 """
 
+import hashlib
+import json
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 
 from polyscale.config import UserError, write_atomically
+from polyscale.training.config import ExperimentConfig
+from polyscale.training.setup import Parts
 
-__all__ = ["StopRequest", "read_state", "stop_on_signals", "write_state"]
+__all__ = ["Progress", "StopRequest", "restore_state", "save_state", "stop_on_signals"]
 
 
-def write_state(path: Path, state: dict[str, Any]) -> None:
+@dataclass
+class Progress:
+    """How far a run is."""
+
+    step: int = 0
+    """Optimiser steps done."""
+    best_miou: float | None = None
+    """In [0, 1]; None before the first validation."""
+
+
+def save_state(
+    path: Path, config: ExperimentConfig, parts: Parts, progress: Progress, accelerator: Accelerator
+) -> None:
     """Write the state in one step: a kill at any moment leaves the old one or the new one.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
+    state = {
+        "fingerprint": _fingerprint(config),
+        "global_batch": parts.plan.global_batch,
+        "step": progress.step,
+        "best_miou": progress.best_miou,
+        "model": parts.model.state_dict(),
+        "optimizer": parts.optimizer.state_dict(),
+        "average": None if parts.average is None else parts.average.state_dict(),
+        "scaler": None if accelerator.scaler is None else accelerator.scaler.state_dict(),
+    }
     with write_atomically(path) as temporary:
         try:
             torch.save(state, temporary)
@@ -32,26 +60,46 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
             raise OSError(f"writing failed ({str(error).splitlines()[0]})") from error
 
 
-def read_state(path: Path, fingerprint: str) -> dict[str, Any]:
-    """Read the state of a run of the same configuration.
-
-    Args:
-        path: file that ``write_state`` wrote.
-        fingerprint: of the configuration that continues.
+def restore_state(path: Path, config: ExperimentConfig, parts: Parts, accelerator: Accelerator) -> Progress:
+    """Put a saved state into the parts of a run with the same configuration.
 
     Raises:
-        UserError: an unreadable file, or a run of another configuration.
+        UserError: an unreadable file, or a run of another configuration or batch.
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for a damaged file
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{path} cannot be read ({reason}); remove it to start anew from the beginning") from None
-    if not isinstance(state, dict) or state.get("fingerprint") != fingerprint:
+    if not isinstance(state, dict) or state.get("fingerprint") != _fingerprint(config):
         raise UserError(
-            f"{path} belongs to a run of another configuration; continue with the config.yaml beside it, or choose another --out"
+            f"{path} belongs to a run of another configuration; continue with the config.yaml beside it, or choose "
+            "another --out"
         )
-    return state
+    if state["global_batch"] != parts.plan.global_batch:
+        raise UserError(
+            f"the run was made with {state['global_batch']} crops a step and would continue with "
+            f"{parts.plan.global_batch}; choose training.batch_size and training.accumulate so that their product with "
+            "the number of processes is the same"
+        )
+    parts.model.load_state_dict(state["model"])
+    parts.optimizer.load_state_dict(state["optimizer"])
+    if parts.average is not None:
+        parts.average.load_state_dict(state["average"])
+    if accelerator.scaler is not None and state["scaler"] is not None:
+        accelerator.scaler.load_state_dict(state["scaler"])
+    return Progress(state["step"], state["best_miou"])
+
+
+def _fingerprint(config: ExperimentConfig) -> str:
+    """Of all that decides the numbers of a run.
+
+    Bookkeeping is left out, and so is how the global batch is spread over processes, which may change.
+    """
+    values = config.model_dump(mode="json")
+    for key in ("num_workers", "log_every", "save_every", "check_data", "tensorboard", "batch_size", "accumulate"):
+        del values["training"][key]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 class StopRequest:
@@ -60,7 +108,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal: int | None = None
 
-    def __call__(self, number: int, frame: FrameType | None) -> None:
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
         """The signal handler. A second Ctrl-C stops at once."""
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt

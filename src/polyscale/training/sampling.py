@@ -1,4 +1,4 @@
-"""What training needs to know of its labels beforehand: class weights, and where each class is for class-uniform sampling."""
+"""What training needs to know of its labels beforehand: the classes' weights and places."""
 
 import os
 from collections.abc import Callable
@@ -63,6 +63,8 @@ def build_sampler(
     sampling = config.sampling
     centroids = None
     if sampling.fraction > 0:
-        centroids = class_centroids(data, sampling.tile, cache_dir=cache, workers=min(8, os.cpu_count() or 1), progress=progress)
+        centroids = class_centroids(
+            data, sampling.tile, cache_dir=cache, workers=min(8, os.cpu_count() or 1), progress=progress
+        )
     length = config.training.epoch_length or len(data)
     return EpochSampler(len(data), config.seed, centroids, sampling, length)
