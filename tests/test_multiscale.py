@@ -142,6 +142,7 @@ def test_the_module_gives_the_images_size(size: tuple[int, int]) -> None:
     assert fused.aux is not None
     assert fused.aux.shape == (2, 3, *size)
     for scale, view in fused.views.items():
+        assert view.features is None
         assert view.logits.shape[-2:] == scaled_size(size, scale)
         assert view.attention is not None
         assert view.attention.shape == (2, 1, *scaled_size(size, scale))
@@ -169,3 +170,26 @@ def test_half_precision_is_fused_in_float32() -> None:
     assert view.logits.dtype == torch.float32
     assert view.attention is not None
     assert view.attention.dtype == torch.float32
+
+
+class WithHead(Grid):
+    """Counts how often its attention head runs."""
+
+    heads = 0
+
+    def forward(self, x: torch.Tensor) -> View:
+        self.heads += 1
+        return super().forward(x)
+
+    def without_attention(self, x: torch.Tensor) -> View:
+        return super().forward(x)._replace(attention=None)
+
+
+@pytest.mark.parametrize(("skip", "expected"), [(True, 2), (False, 3)])
+def test_the_head_does_not_run_at_the_finest_scale(skip: bool, expected: int) -> None:
+    torch.manual_seed(0)
+    segmenter = WithHead()
+    images = torch.rand(1, 3, 24, 20)
+    fused = HierarchicalMultiScale(segmenter, skip)(images, (0.5, 1, 2))
+    assert segmenter.heads == expected
+    assert torch.equal(fused.logits, HierarchicalMultiScale(segmenter, False)(images, (0.5, 1, 2)).logits)

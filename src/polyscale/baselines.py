@@ -106,7 +106,7 @@ class ExplicitMultiScale(nn.Module):
             raise ValueError(f"method 'explicit' is bound to its training scales {fixed}, got {list(scales)}")
         ascending = tuple(reversed(self.scales))
         order = (1.0, *(scale for scale in ascending if scale != 1.0))
-        views = {scale: look(self.segmenter, images, scale) for scale in order}
+        views = {scale: look(self.segmenter, images, scale, features=True) for scale in order}
         features = [view.features for view in views.values()]
         assert all(x is not None for x in features), "the segmenter gives no features"
         grid = features[0].shape[-2:]  # type: ignore[union-attr]

@@ -34,7 +34,7 @@ class View(NamedTuple):
     aux: Tensor | None = None
     """Auxiliary class logits (OCR's), (N, C, h, w)."""
     features: Tensor | None = None
-    """The decoder's features, (N, F, h', w'), on the decoder's own grid."""
+    """The decoder's features, (N, F, h', w'), on the decoder's own grid; None where nobody asked for them."""
 
 
 class Fused(NamedTuple):
@@ -77,8 +77,14 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     return functional.interpolate(x, size=(height, width), mode="bilinear", align_corners=False)
 
 
-def look(segmenter: Callable[[Tensor], View], images: Tensor, scale: float) -> View:
+def look(segmenter: Callable[[Tensor], View], images: Tensor, scale: float, features: bool = False) -> View:
     """Show ``images`` (N, 3, H, W) to the segmenter at one scale.
+
+    Args:
+        segmenter: (N, 3, h, w) -> View, on any grid.
+        images: at scale 1.
+        scale: above 0.
+        features: keep the decoder's features, as they are; they take memory and few need them.
 
     Returns:
         The view with logits, attention and aux brought to the scaled input's size, in at least float32.
@@ -92,7 +98,7 @@ def look(segmenter: Callable[[Tensor], View], images: Tensor, scale: float) -> V
 
     logits = full(view.logits)
     assert logits is not None
-    return View(logits, full(view.attention), full(view.aux), view.features)
+    return View(logits, full(view.attention), full(view.aux), view.features if features else None)
 
 
 def fuse(views: Mapping[float, View]) -> Fused:
@@ -137,15 +143,22 @@ class HierarchicalMultiScale(nn.Module):
     Training uses one pair of scales, inference any set that contains 1.
 
     Args:
-        segmenter: (N, 3, h, w) -> View with attention, on any grid.
+        segmenter: (N, 3, h, w) -> View with attention, on any grid. If it has a method ``without_attention`` with the
+            same arguments, that is called at the finest scale, whose attention is never read.
+        skip_finest: False runs the attention head at the finest scale too, as the released training code does: the
+            result is the same, but the head's batch-norm statistics then count that scale as well.
     """
 
-    def __init__(self, segmenter: nn.Module) -> None:
+    def __init__(self, segmenter: nn.Module, skip_finest: bool = True) -> None:
         super().__init__()
         self.segmenter = segmenter
+        self.skip_finest = skip_finest
 
     def forward(self, images: Tensor, scales: Sequence[float] = (0.5, 1.0)) -> Fused:
         """Images (N, 3, H, W) to logits (N, C, H, W), auxiliary logits and the view of each scale."""
         # Coarsest first: batch-norm statistics are updated in the order of the published training.
-        views = {scale: look(self.segmenter, images, scale) for scale in reversed(check_scales(scales))}
+        finest, *coarser = check_scales(scales)
+        views = {scale: look(self.segmenter, images, scale) for scale in reversed(coarser)}
+        plain = getattr(self.segmenter, "without_attention", self.segmenter) if self.skip_finest else self.segmenter
+        views[finest] = look(plain, images, finest)
         return fuse(views)

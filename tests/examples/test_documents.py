@@ -27,7 +27,9 @@ def blocks(language: str, documents: list[Path]) -> list[tuple[str, str]]:
     """(where, text) of each fenced block of a language."""
     found = []
     for path in documents:
-        for number, text in enumerate(re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.S | re.M), 1):
+        for number, text in enumerate(
+            re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE), 1
+        ):
             found.append((f"{path.relative_to(ROOT)}, block {number}", text))
     return found
 

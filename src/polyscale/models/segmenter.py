@@ -68,6 +68,10 @@ class Segmenter(nn.Module):
 
     def forward(self, images: Tensor) -> View:
         """Images (N, 3, H, W), RGB in [0, 1], to a view on the decoder's grid (stride 4 for most decoders)."""
+        view = self.without_attention(images)
+        return view if self.attention is None else view._replace(attention=self.attention(view.features))
+
+    def without_attention(self, images: Tensor) -> View:
+        """The same without running the attention head."""
         decoded = self.decoder(self.backbone((images - self.mean) / self.std))
-        attention = None if self.attention is None else self.attention(decoded.features)
-        return View(decoded.logits, attention, decoded.aux, decoded.features)
+        return View(decoded.logits, None, decoded.aux, decoded.features)
