@@ -20,7 +20,7 @@ from record import save, show
 
 import polyscale
 from polyscale.cli.demo import RECIPE, SCALES, SPLITS
-from polyscale.config import load_config
+from polyscale.config import load_config, write_atomically
 from polyscale.data import open_data
 from polyscale.data.streets import write_streets
 from polyscale.evaluation import evaluate
@@ -60,27 +60,25 @@ def step_time_ratio(data: Path, repeats: int = 15) -> float:
     return statistics.median(times["pair"][2:]) / statistics.median(times["single"][2:])
 
 
-def run_seed(out: Path, seed: int, ratio: float, changes: list[str]) -> dict[str, Any]:
-    """Scores of one seed: rows of the demo's network, and of the control."""
-    result = out / f"seed{seed}.json"
+def run(out: Path, network: str, seed: int, ratio: float, changes: list[str]) -> dict[str, Any]:
+    """Scores of one network of one seed."""
+    result = out / f"{network}{seed}.json"
     if result.exists():
         return dict(json.loads(result.read_text()))
     data = out / f"data{seed}"
     write_streets(data, SPLITS, seed=seed)
-    length = recipe(data, seed, *changes).training.epoch_length
-    assert length is not None
-    scores: dict[str, Any] = {"seed": seed}
-    for name, extra in (
-        ("hierarchical", []),
-        ("control", [*CONTROL, f"training.epoch_length={round(length * ratio)}"]),
-    ):
-        start = time.monotonic()
-        checkpoint = train(recipe(data, seed, *changes, *extra), out / f"{name}{seed}", resume=True).last
-        seconds = time.monotonic() - start
-        network = polyscale.load(checkpoint, "cpu")
-        evaluation = evaluate(network.model, open_data(data, "val"), SCALES, compare=True)
-        scores[name] = {"training_seconds": seconds, **evaluation.to_json()}
-    result.write_text(json.dumps(scores))
+    extra = []
+    if network == "control":
+        length = recipe(data, seed, *changes).training.epoch_length
+        assert length is not None
+        extra = [*CONTROL, f"training.epoch_length={round(length * ratio)}"]
+    start = time.monotonic()
+    checkpoint = train(recipe(data, seed, *changes, *extra), out / f"{network}{seed}", resume=True).last
+    seconds = time.monotonic() - start
+    evaluation = evaluate(polyscale.load(checkpoint, "cpu").model, open_data(data, "val"), SCALES, compare=True)
+    scores = {"seed": seed, "training_seconds": seconds, **evaluation.to_json()}
+    with write_atomically(result) as temporary:
+        temporary.write_text(json.dumps(scores))
     return scores
 
 
@@ -96,12 +94,13 @@ def main() -> None:
     if not ratio_file.exists():
         ratio_file.write_text(json.dumps(step_time_ratio(arguments.out)))
     ratio = json.loads(ratio_file.read_text())
-    results = [run_seed(arguments.out, seed, ratio, arguments.changes) for seed in arguments.seeds]
+    networks = ("hierarchical", "control")
+    results = {n: [run(arguments.out, n, seed, ratio, arguments.changes) for seed in arguments.seeds] for n in networks}
 
     summary: dict[str, dict[str, float]] = {}
-    for network in ("hierarchical", "control"):
-        for row in results[0][network]["rows"]:
-            values = [100 * result[network]["rows"][row]["mean_iou"] for result in results]
+    for network in networks:
+        for row in results[network][0]["rows"]:
+            values = [100 * result["rows"][row]["mean_iou"] for result in results[network]]
             spread = statistics.stdev(values) if len(values) > 1 else 0.0
             summary[f"{network}: {row}"] = {"mean": statistics.mean(values), "stdev": spread, "seeds": values}
     show(
@@ -113,9 +112,10 @@ def main() -> None:
         ],
     )
     classes: dict[str, dict[str, float]] = {}
-    for name in results[0]["hierarchical"]["rows"]["fused"]["per_class"]:
+    scored = results["hierarchical"]
+    for name in scored[0]["rows"]["fused"]["per_class"]:
         classes[name] = {
-            row: statistics.mean(100 * (r["hierarchical"]["rows"][row]["per_class"][name]["iou"] or 0) for r in results)
+            row: statistics.mean(100 * (r["rows"][row]["per_class"][name]["iou"] or 0) for r in scored)
             for row in ("scale 0.5", "scale 1", "scale 2", "average of probabilities", "fused")
         }
     rows = [[name, *(f"{value:.1f}" for value in values.values())] for name, values in classes.items()]

@@ -141,8 +141,8 @@ def _write(
         title="Polyscale demo: which scale to trust where",
         summary=(
             f"One small network, trained for minutes on drawn streets, looks at each image at {len(SCALES)} scales. "
-            f"Hierarchical attention scores {100 * rows['fused']:.1f} mIoU: {gain:+.1f} points against its own scale 1, "
-            f"{over_average:+.1f} against the average of the same views."
+            f"Hierarchical attention scores {100 * rows['fused']:.1f} mIoU: {gain:+.1f} points against its own scale "
+            f"1, {over_average:+.1f} against the average of the same views."
         ),
         cards=[
             Card("Hierarchical attention", f"{100 * rows['fused']:.1f}", "mIoU, scales 0.5, 1, 2"),
