@@ -98,7 +98,7 @@ def run_demo(out: Path, seed: int = 0, overrides: Sequence[str] = ()) -> tuple[P
 
 def _example(predictor: "Predictor", data: "SegmentationData", index: int) -> "Example":
     """One validation image: its truth, the fused result, what each scale says alone, and how much each counts."""
-    from polyscale.data import to_tensor
+    from polyscale.data.transforms import to_tensor
     from polyscale.inference.attention import effective_weights
     from polyscale.multiscale import resize
     from polyscale.report import example
