@@ -51,8 +51,8 @@ format: setup
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
-# The scripts that take minutes; each says in its head what it measures. Hours-long ones are run by hand.
-BENCHMARKS ?= $(sort $(wildcard benchmarks/*.py))
+# The quick ones; benchmarks/README.md says how to run those that take hours.
+BENCHMARKS ?= benchmarks/training_flops.py benchmarks/drawing_speed.py
 bench: setup
 	@for script in $(BENCHMARKS); do echo "== $$script"; $(VENV)/bin/python $$script || exit 1; done
 

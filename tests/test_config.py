@@ -239,6 +239,14 @@ class TestWriteAtomically:
         plain.write_text("")
         assert path.stat().st_mode == plain.stat().st_mode
 
+    def test_a_writer_with_a_private_file_of_its_own_does_not_make_the_result_private(self, tmp_path):
+        with write_atomically(tmp_path / "weights") as temporary:
+            temporary.unlink()
+            os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
+        plain = tmp_path / "plain"
+        plain.write_text("")
+        assert (tmp_path / "weights").stat().st_mode == plain.stat().st_mode
+
     @pytest.mark.parametrize("error", [RuntimeError("stop"), KeyboardInterrupt(), UserError("bad")])
     def test_failure_leaves_the_old_file_and_nothing_else(self, tmp_path, error):
         path = tmp_path / "result.json"

@@ -222,6 +222,7 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        mode = temporary.stat().st_mode
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"cannot write {path}: {reason}; choose a folder that can be written") from None
@@ -229,6 +230,10 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        if temporary.stat().st_mode != mode:
+            # Some writers (safetensors, torch) put a file of their own here, which others may not read.
+            with contextlib.suppress(OSError):
+                temporary.chmod(mode)
         temporary.replace(path)
     except OSError as error:
         if error.filename not in (None, str(temporary), temporary):

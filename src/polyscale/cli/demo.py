@@ -36,10 +36,10 @@ def demo_command(
         typer.Argument(metavar="[key=value…]", help="Changes to the recipe, such as training.epochs=1."),
     ] = None,
 ) -> None:
-    """Draw streets, train, compare scales, and show it all on one page: about five minutes on two cores.
+    """Draw, train, compare, and show it on one page.
 
-    The same small network and the same views throughout: each scale alone, averages of them, and hierarchical
-    attention.
+    That takes about five minutes on two cores. The same small network and the same views throughout: each scale
+    alone, averages of them, and hierarchical attention.
     """
     page, picture = run_demo(out, seed, overrides or ())
     say("the page, the picture, and a checkpoint to play with:")

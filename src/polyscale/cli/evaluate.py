@@ -42,10 +42,10 @@ def evaluate_command(
     device: DeviceOption = None,
     precision: PrecisionOption = Precision.float32,
 ) -> None:
-    """Score a network on labelled images, each at its own size.
+    """Score a network on labelled images.
 
-    Prints mIoU and the scores of each class, and writes them as JSON and CSV. Under torchrun, the processes share the
-    images and the scores are the same.
+    Each is looked at in its own size. Prints mIoU and the scores of each class, and writes them as JSON and CSV.
+    Under torchrun, the processes share the images and the scores are the same.
     """
     wanted = parse_scales(scales)
     from polyscale.evaluation import evaluate

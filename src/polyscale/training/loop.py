@@ -74,7 +74,9 @@ def train(
         raise UserError(f"{out} is a file; choose a folder for --out")
     if (out / "resume.pt").exists() and not resume:
         raise UserError(f"{out} holds a run already; add --resume to continue it, or choose another --out")
-    accelerator = Accelerator(mixed_precision=config.training.mixed_precision)
+    # Without being told, accelerate lets several processes without a GPU each believe to be the only one.
+    several_on_cpu = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available()
+    accelerator = Accelerator(mixed_precision=config.training.mixed_precision, cpu=several_on_cpu)
     try:
         run = _Run(config, out, resume, accelerator, listener or Silent())
         with stop_on_signals() as stop:
