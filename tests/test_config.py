@@ -172,7 +172,7 @@ def test_overrides_that_change_a_kind_work_in_any_order(write):
 def test_keys_under_an_unnamed_kind_are_not_lost_silently(write):
     unnamed = write("head: {channels: 32}\n")
     assert load_config(Run, [unnamed, write("head: {kind: light}\n", "b.yaml")]).head == Light(channels=32)
-    with pytest.raises(UserError, match="unknown key 'head.deep.channels'"):
+    with pytest.raises(UserError, match="unknown key 'head.channels'"):
         load_config(Run, [unnamed], ["head.kind=deep"])
 
 
@@ -181,6 +181,11 @@ def test_an_unknown_key_names_the_allowed_ones():
         validate(Run, {"epochs": 3})
     with pytest.raises(UserError, match=r"unknown key 'optimizer\.rate'; allowed here: lr, nesterov$"):
         validate(Run, {"optimizer": {"rate": 3}})
+
+
+def test_several_unknown_keys_share_one_list_of_the_allowed_ones():
+    with pytest.raises(UserError, match="^unknown key 'a'; unknown key 'b'; allowed here: name, scales, optimizer, head$"):
+        validate(Run, {"a": 3, "b": 4})
 
 
 def test_an_unknown_key_of_a_kind_names_that_kinds_keys():
@@ -201,7 +206,7 @@ def test_all_problems_come_in_one_line():
     message = str(caught.value)
     assert "optimizer.lr:" in message
     assert "'fast'" in message
-    assert "scales:" in message
+    assert "scales: must be a list" in message
     assert "unknown key 'nmae'" in message
     assert "\n" not in message
 

@@ -146,36 +146,49 @@ def validate(kind: type[ConfigT], values: Any) -> ConfigT:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise UserError("; ".join(_describe(kind, problem) for problem in error.errors(include_url=False))) from None
+        problems = [_describe(kind, problem) for problem in error.errors(include_url=False)]
+        for place, following in enumerate(problems[1:]):
+            told, separator, allowed = problems[place].partition("; allowed here: ")
+            if separator and following.endswith(separator + allowed):
+                problems[place] = told  # the same list need not be read twice
+        raise UserError("; ".join(problems)) from None
+
+
+# What pydantic says in terms of Python.
+_IN_YAML = dict.fromkeys(("tuple_type", "list_type"), "must be a list, such as [0.5, 1]") | dict.fromkeys(
+    ("model_type", "dict_type"), "must be a mapping of keys to values"
+)
 
 
 def _describe(kind: type[BaseModel], problem: Any) -> str:
     location = [part for part in problem["loc"] if not str(part).startswith("function-")]
-    key = ".".join(str(part) for part in location) or "config"
+    keys, _ = _follow(kind, location)
+    key = ".".join(keys) or "config"
     if problem["type"] == "extra_forbidden":
-        fields = _fields_at(kind, location[:-1])
-        allowed = f"; allowed here: {', '.join(fields)}" if fields else ""
+        _, models = _follow(kind, location[:-1])
+        allowed = f"; allowed here: {', '.join(models[0].model_fields)}" if models else ""
         return f"unknown key {key!r}{allowed}"
     if problem["type"] == "missing":
         return f"key {key!r} is missing"
-    message = str(problem["msg"]).removeprefix("Value error, ")
+    message = _IN_YAML.get(problem["type"]) or str(problem["msg"]).removeprefix("Value error, ")
     value = repr(problem.get("input"))
     shown = "" if len(value) > 60 or not location else f" (not {value})"
     return f"{key}: {message}{shown}"
 
 
-def _fields_at(kind: Any, location: Sequence[Any]) -> list[str]:
-    """The field names of the model that ``location`` leads to, or an empty list where that cannot be told."""
-    candidates = [kind]
+def _follow(kind: Any, location: Sequence[Any]) -> tuple[list[str], list[Any]]:
+    """The keys of ``location`` as the user wrote them, and the models to which they may lead."""
+    keys: list[str] = []
+    models = [kind]
     for part in location:
-        following: list[Any] = []
-        for candidate in candidates:
-            if part in candidate.model_fields:
-                following += _models_in(candidate.model_fields[part].annotation)
-        # Within a union pydantic puts the tag (or the type's name) into the location: it names no field, so stay.
-        candidates = following or [c for c in candidates if part in _tags(c)] or candidates
-    tagged = [c for c in candidates if location and str(location[-1]) in _tags(c)]
-    return list((tagged or candidates)[0].model_fields) if candidates else []
+        fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        tagged = [model for model in models if part in _tags(model)]
+        if tagged and not fields:
+            models = tagged  # within a union pydantic puts the tag (or the type's name) into the location
+            continue
+        keys.append(str(part))
+        models = [model for field in fields for model in _models_in(field.annotation)] or models
+    return keys, models
 
 
 def _tags(model: Any) -> tuple[str, ...]:

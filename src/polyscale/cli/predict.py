@@ -30,7 +30,8 @@ def predict_command(
     scales: ScalesOption = None,
     flip: FlipOption = False,
     only: Annotated[
-        str | None, typer.Option("--only", metavar="KIND,…", help="Write only these kinds of results.")
+        str | None,
+        typer.Option("--only", metavar="KIND,…", help="Write only these of labels, overlay, confidence, attention."),
     ] = None,
     device: DeviceOption = None,
     precision: PrecisionOption = Precision.float32,

@@ -38,11 +38,16 @@ def train_command(
     files = [part for part in recipe or () if "=" not in part or Path(part).is_file()]
     overrides = [part for part in recipe or () if part not in files]
     if not files and resume and out is not None:
+        if not (out / "config.yaml").is_file():
+            raise UserError(f"{out} holds no run to continue (no config.yaml); check the path, or name a recipe")
         files = [str(out / "config.yaml")]
     if not files:
         raise UserError(
             "no recipe given; name a YAML file such as configs/camvid/lite0.yaml, or a run with --out DIR --resume"
         )
+    for part in files:
+        if not Path(part).is_file():
+            raise UserError(f"no such file: {part}; give a recipe's YAML file, or a change such as training.epochs=10")
     config = load_config(ExperimentConfig, files, overrides)
     folder = out or Path("runs") / config.name
     display = TrainingDisplay()

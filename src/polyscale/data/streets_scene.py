@@ -101,10 +101,11 @@ def checked_size(size: tuple[int, int]) -> tuple[int, int]:
     """(height, width) as plain integers.
 
     Raises:
-        UserError: not two whole numbers of ``SMALLEST`` or more.
+        UserError: not two whole numbers from ``SMALLEST`` to ``LARGEST``.
     """
-    if len(size) != 2 or any(side != int(side) or side < SMALLEST for side in size):
+    if len(size) != 2 or any(side != int(side) or not SMALLEST <= side <= LARGEST for side in size):
         raise UserError(
-            f"size {tuple(size)} of drawn streets must be (height, width) in whole pixels, each {SMALLEST} or more"
+            f"size {tuple(size)} of drawn streets must be (height, width) in whole pixels, each from {SMALLEST} to "
+            f"{LARGEST}"
         )
     return int(size[0]), int(size[1])

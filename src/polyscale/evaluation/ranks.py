@@ -7,9 +7,9 @@ the sums are bit-identical to those of one process.
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
-__all__ = ["largest_over_ranks", "rank_and_world", "sum_over_ranks"]
+__all__ = ["largest_over_ranks", "rank_and_world", "share_buffers", "sum_over_ranks"]
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -17,6 +17,18 @@ def rank_and_world() -> tuple[int, int]:
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give every process the first one's buffers, in place.
+
+    During training the statistics of batch norms that are not synchronised differ between processes; the first one's
+    are those that a checkpoint stores.
+    """
+    if rank_and_world()[1] == 1:
+        return
+    for buffer in model.buffers():
+        distributed.broadcast(buffer, src=0)
 
 
 def sum_over_ranks(tensors: Sequence[Tensor], device: torch.device) -> None:

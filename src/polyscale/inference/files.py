@@ -215,6 +215,8 @@ def _names(files: Sequence[tuple[Path, Path]]) -> list[str]:
 
 def _refuse_foreign(out: Path, outputs: Sequence[str]) -> None:
     """Make sure that what a run will replace are results of an earlier one."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; choose a folder for the results")
     if (out / MARK).exists():
         return
     for name in outputs:

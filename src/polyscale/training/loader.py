@@ -6,6 +6,7 @@ else shards again.
 """
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -117,6 +118,7 @@ def build_loader(crops: TrainingCrops, plan: BatchPlan, num_workers: int, pin_me
         batch_sampler=plan,
         num_workers=num_workers,
         collate_fn=_collate,
+        worker_init_fn=_leave_signals_to_the_main_process,
         pin_memory=pin_memory,
         prefetch_factor=4 if num_workers else None,
     )
@@ -124,6 +126,13 @@ def build_loader(crops: TrainingCrops, plan: BatchPlan, num_workers: int, pin_me
 
 def _collate(crops: list[tuple[Tensor, Tensor]]) -> Batch:
     return Batch(torch.stack([image for image, _ in crops]), torch.stack([labels for _, labels in crops]))
+
+
+def _leave_signals_to_the_main_process(_worker: int) -> None:
+    # Ctrl-C, and SIGTERM from Slurm or a container, reach the whole group of processes. A loader that died of it would
+    # take the step with it that the main process still finishes before it saves. It ends with the main process.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def number_of_workers(asked: int | None, processes_here: int) -> int:

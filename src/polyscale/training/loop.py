@@ -10,17 +10,20 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor
 
 from polyscale.config import UserError
 from polyscale.data import SegmentationData
 from polyscale.evaluation import evaluate
+from polyscale.evaluation.ranks import share_buffers
 from polyscale.models import save_checkpoint
 from polyscale.training.config import ExperimentConfig
 from polyscale.training.listener import Listener, Silent
@@ -72,11 +75,16 @@ def train(
     resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; choose a folder for --out")
-    if (out / "resume.pt").exists() and not resume:
+    if not resume and any((out / name).exists() for name in ("resume.pt", "last.safetensors", "best.safetensors")):
         raise UserError(f"{out} holds a run already; add --resume to continue it, or choose another --out")
     # Without being told, accelerate lets several processes without a GPU each believe to be the only one.
     several_on_cpu = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available()
-    accelerator = Accelerator(mixed_precision=config.training.mixed_precision, cpu=several_on_cpu)
+    # The first process alone checks the files while the others wait, which on large data takes longer than the ten
+    # minutes that they are given by default.
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=2))
+    accelerator = Accelerator(
+        mixed_precision=config.training.mixed_precision, cpu=several_on_cpu, kwargs_handlers=[patience]
+    )
     try:
         run = _Run(config, out, resume, accelerator, listener or Silent())
         with stop_on_signals() as stop:
@@ -197,10 +205,7 @@ class _Run:
         self.losses.clear()
         *means, running = self.accelerator.reduce(values, "mean").tolist()
         if not math.isfinite(running):
-            raise UserError(
-                f"the loss is {running} at step {step}; lower training.optimizer.lr, set training.clip_norm or use "
-                "bf16 in place of fp16. The state of the last save is kept: --resume continues from it"
-            )
+            raise _diverged(f"the loss is {running}", step)
         self.listener.stepped(step, running)
         if self.log is not None:
             rate = max(group["lr"] for group in self.optimizer.param_groups)
@@ -217,6 +222,7 @@ class _Run:
         return bool(self.accelerator.reduce(flag, "sum").item())
 
     def _end_of_epoch(self, epoch: int) -> None:
+        self._check_weights()
         due = epoch % self.config.validation.every == 0 or epoch == self.settings.epochs
         miou = None
         if self.parts.val_data is not None and due:
@@ -227,13 +233,16 @@ class _Run:
 
     def _validate(self, epoch: int, data: SegmentationData) -> float:
         average = self.parts.average
+        network: torch.nn.Module = self.parts.model if average is None else average.module
+        share_buffers(network)
         chosen = self.config.validation
         evaluation = evaluate(
-            self.parts.model if average is None else average.module,
+            network,
             data,
             chosen.scales or self.parts.model.eval_scales,
             flip=chosen.flip,
             device=self.accelerator.device,
+            autocast={"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.settings.mixed_precision),
             progress=self._working("validating"),
         )
         miou = evaluation.scores.mean_iou or 0.0  # undefined where the validation labels are all ignored
@@ -267,9 +276,22 @@ class _Run:
             None if average is None else average.module.state_dict(),
         )
 
+    def _check_weights(self) -> None:
+        # A network that diverged since the last logged step is not saved over a sound one.
+        if not all(bool(value.isfinite().all()) for value in self.parts.model.state_dict().values()):
+            raise _diverged("weights of the network are not finite", self.progress.step)
+
     def _save_state(self) -> None:
         if self.main:
+            self._check_weights()
             save_state(self.out / "resume.pt", self.config, self.parts, self.progress, self.accelerator)
+
+
+def _diverged(what: str, step: int) -> UserError:
+    return UserError(
+        f"{what} at step {step}; lower training.optimizer.lr, set training.clip_norm or use bf16 in place of fp16, and "
+        "start anew in another --out (--resume would come to the same)"
+    )
 
 
 def _mix(seed: int, step: int, rank: int) -> int:

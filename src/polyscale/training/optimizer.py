@@ -46,10 +46,12 @@ def build_optimizer(model: MultiScaleModel, config: OptimizerConfig) -> torch.op
 
 
 def _part(name: str) -> str:
-    path = name.split(".")
-    if "backbone" in path:
-        return "backbone"
-    return "attention" if "attention" in path or path[:2] == ["combined", "head"] else "decoder"
+    # The first part named on the path: a decoder may have an attention of its own, as OCR has.
+    return _PARTS[next(name for name in name.split(".") if name in _PARTS)]
+
+
+# ``head`` is the attention of the explicit form.
+_PARTS = {"backbone": "backbone", "decoder": "decoder", "attention": "attention", "head": "attention"}
 
 
 def learning_rate_factor(config: ScheduleConfig, step: int, total_steps: int, steps_per_epoch: int) -> float:

@@ -95,12 +95,23 @@ class RunLog:
 
     @staticmethod
     def read(path: Path) -> list[dict[str, Any]]:
-        """The log's lines; a last line that a kill cut off is left out."""
+        """The log's lines; a last line that a kill cut off is left out.
+
+        Raises:
+            UserError: another line is damaged.
+        """
         if not path.is_file():
             return []
-        texts = path.read_text(encoding="utf-8").split("\n")
+        texts = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        lines: list[dict[str, Any]] = []
         # Each line ends in a line break; what follows the last one was cut off.
-        return [json.loads(text) for text in texts[:-1]]
+        for number, text in enumerate(texts[:-1], start=1):
+            try:
+                lines.append(json.loads(text))
+                int(lines[-1]["step"])
+            except (ValueError, TypeError, KeyError):
+                raise UserError(f"line {number} of {path} is damaged; remove that line to continue") from None
+        return lines
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         """Append one line; numbers also go to TensorBoard under their keys."""

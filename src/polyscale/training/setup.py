@@ -3,13 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
+from timm.layers import convert_sync_batchnorm
 from torch.optim.swa_utils import AveragedModel
 
+from polyscale.backbones.checkpointing import hold_statistics_when_recomputing
 from polyscale.config import UserError
 from polyscale.data import SegmentationData, check_files, open_data
+from polyscale.evaluation.checks import check_classes
 from polyscale.losses import Objective
 from polyscale.models import MultiScaleModel, build_model
 from polyscale.training.config import ExperimentConfig
@@ -18,7 +22,9 @@ from polyscale.training.loader import BatchPlan
 from polyscale.training.optimizer import build_optimizer, freeze_batchnorm, moving_average
 from polyscale.training.sampling import build_sampler, class_weights
 
-__all__ = ["Parts", "prepare"]
+__all__ = ["Parts", "prepare", "synchronise_batchnorm"]
+
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -48,15 +54,23 @@ def prepare(config: ExperimentConfig, out: Path, accelerator: Accelerator, liste
     settings = config.training
     train_data = open_data(config.data.train)
     val_data = None if config.data.val is None else open_data(config.data.val)
-    if settings.check_data:
-        sets = {"training": train_data} if val_data is None else {"training": train_data, "validation": val_data}
-        _check(sets, out, accelerator, working)
+    sets = {"training": train_data} if val_data is None else {"training": train_data, "validation": val_data}
+    _check_labels(sets)
     torch.manual_seed(config.seed)
-    model = build_model(config.model, train_data.label_space)
+    model = build_model(config.model, train_data.label_space)  # before the files: a wrong name is told at once
+    if settings.check_data:
+
+        def check() -> None:
+            for name, data in sets.items():
+                check_files(data, working(f"checking {name} images"), cache_dir=out)
+
+        _by_the_first(accelerator, check)
     if settings.freeze_batchnorm:
         freeze_batchnorm(model)
     optimizer = build_optimizer(model, settings.optimizer)
-    objective = Objective(config.loss, class_weights(config.loss, train_data, working("counting pixels")))
+    counting = working("counting pixels")
+    weights = _by_the_first(accelerator, lambda: class_weights(config.loss, train_data, counting))
+    objective = Objective(config.loss, weights)
     with accelerator.main_process_first():  # the others read its cache
         sampler = build_sampler(config, train_data, out, working("finding classes"))
     plan = BatchPlan(
@@ -68,7 +82,7 @@ def prepare(config: ExperimentConfig, out: Path, accelerator: Accelerator, liste
         accelerator.num_processes,
     )
     if settings.sync_batchnorm and accelerator.num_processes > 1 and accelerator.device.type == "cuda":
-        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        synchronise_batchnorm(model)
     model = model.to(accelerator.device)
     if settings.channels_last:
         model = model.to(memory_format=torch.channels_last)
@@ -76,23 +90,39 @@ def prepare(config: ExperimentConfig, out: Path, accelerator: Accelerator, liste
     return Parts(train_data, val_data, model, optimizer, objective.to(accelerator.device), plan, average)
 
 
-def _check(
-    sets: dict[str, SegmentationData],
-    out: Path,
-    accelerator: Accelerator,
-    working: Callable[[str], Callable[[int, int], None]],
-) -> None:
-    """Read every file once, on the main process; all processes raise what it finds."""
-    problem = ""
+def synchronise_batchnorm(model: MultiScaleModel) -> None:
+    """Let every batch norm of the network take its statistics over all processes; parameters stay the same objects."""
+    # Not PyTorch's own conversion, which drops the activation that timm's norm layers hold.
+    model.combined = convert_sync_batchnorm(model.combined)
+    if model.config.backbone.checkpointing:  # what the old norms were told belongs to the new ones too
+        hold_statistics_when_recomputing(model)
+
+
+def _check_labels(sets: dict[str, SegmentationData]) -> None:
+    """Every image has a mask, and the sets have the same classes: told now rather than when the first one is met."""
+    for name, data in sets.items():
+        without = [item.name for item in data.items if item.mask is None]
+        if without:
+            raise UserError(
+                f"{len(without)} of {len(data)} {name} images have no mask, such as {without[0]}; training needs one "
+                "for each: add them, or leave the images out with exclude"
+            )
+    first, *others = sets.values()
+    for other in others:
+        check_classes(first.label_space, other.label_space)
+
+
+def _by_the_first(accelerator: Accelerator, work: Callable[[], Result]) -> Result:
+    """What ``work`` gives the main process, in all processes; all of them raise what it finds wrong."""
+    box: list[Any] = [None, ""]
     if accelerator.is_main_process:
         try:
-            for name, data in sets.items():
-                check_files(data, working(f"checking {name} images"), cache_dir=out)
+            box[0] = work()
         except UserError as error:
-            problem = str(error)
+            box[1] = str(error)
     if accelerator.num_processes > 1:
-        box = [problem]
         torch.distributed.broadcast_object_list(box, src=0)
-        problem = box[0]
-    if problem:
-        raise UserError(problem)
+    if box[1]:
+        raise UserError(box[1])
+    result: Result = box[0]
+    return result
