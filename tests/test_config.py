@@ -7,7 +7,16 @@ import pytest
 import yaml
 from pydantic import Field, ValidationError
 
-from polyscale.config import Config, UserError, dump_yaml, load_config, read_yaml, validate, write_atomically
+from polyscale.config import (
+    Config,
+    UserError,
+    dump_yaml,
+    load_config,
+    read_yaml,
+    remove_leftovers,
+    validate,
+    write_atomically,
+)
 
 
 class Light(Config):
@@ -184,7 +193,7 @@ def test_an_unknown_key_names_the_allowed_ones():
 
 
 def test_several_unknown_keys_share_one_list_of_the_allowed_ones():
-    with pytest.raises(UserError, match="^unknown key 'a'; unknown key 'b'; allowed here: name, scales, optimizer, head$"):
+    with pytest.raises(UserError, match="^unknown key 'a'; unknown key 'b'; allowed here: name, [^;]*$"):
         validate(Run, {"a": 3, "b": 4})
 
 
@@ -292,6 +301,20 @@ class TestWriteAtomically:
             write_atomically(tmp_path / "file" / "x"),
         ):
             pytest.fail("the body must not run")
+
+    def test_what_a_killed_process_left_can_be_removed(self, tmp_path):
+        for name in ("state.pt", "log"):
+            if (child := os.fork()) == 0:
+                with write_atomically(tmp_path / name) as temporary:
+                    temporary.write_text("half")
+                    os._exit(9)
+            os.waitpid(child, 0)
+        others = {".hidden", ".mine.tmp.pt", "state.pt"}
+        for name in others:
+            (tmp_path / name).write_text("")
+        assert len(os.listdir(tmp_path)) == 5
+        remove_leftovers(tmp_path)
+        assert set(os.listdir(tmp_path)) == others
 
     def test_the_names_limit_is_kept(self, tmp_path):
         path = tmp_path / ("ü" * 120 + ".png")

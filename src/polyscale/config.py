@@ -16,7 +16,16 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-__all__ = ["Config", "UserError", "dump_yaml", "load_config", "read_yaml", "validate", "write_atomically"]
+__all__ = [
+    "Config",
+    "UserError",
+    "dump_yaml",
+    "load_config",
+    "read_yaml",
+    "remove_leftovers",
+    "validate",
+    "write_atomically",
+]
 
 
 class UserError(ValueError):
@@ -255,3 +264,10 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
         raise UserError(f"cannot write {path}: {reason}; free some space or choose another folder") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove the temporary files in a folder that a process left which was killed inside ``write_atomically``."""
+    for path in Path(folder).glob(".*.tmp*"):
+        if re.fullmatch(r"\..*\.[0-9a-f]{12}\.tmp(\.[^.]*)?", path.name):
+            path.unlink(missing_ok=True)

@@ -65,8 +65,10 @@ def test_a_real_full_disk():
 
 
 def test_too_little_memory_says_what_to_make_smaller():
-    for error in (MemoryError(), torch.cuda.OutOfMemoryError("CUDA out of memory")):
-        assert "smaller crop or batch" in explain(error)
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    for error in (MemoryError(), torch.cuda.OutOfMemoryError("CUDA out of memory"), caught.value):
+        assert "smaller crop or batch" in (explain(error) or "")
 
 
 class Broken(torch.utils.data.Dataset):

@@ -17,7 +17,7 @@ def test_scales(text, scales):
     assert parse_scales(text) == scales
 
 
-@pytest.mark.parametrize("text", ["", ",", "a", "1,b", "1;2", "0,1", "-1,1", "nan,1", "1,inf", "0.5,2"])
+@pytest.mark.parametrize("text", ["", ",", "a", "1,b", "1;2", "0,1", "-1,1", "nan,1", "1,inf", "0.5,2", "1,16.5"])
 def test_wrong_scales_say_what_is_right(text):
     with pytest.raises(UserError, match=r"--scales must .* for example 0\.5,1,2$"):
         parse_scales(text)

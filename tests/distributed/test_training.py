@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from polyscale.config import dump_yaml
+from polyscale.data import open_data
+from polyscale.evaluation import evaluate
 from polyscale.labels import LabelClass, LabelSpace
+from polyscale.models import load_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -87,3 +91,13 @@ def test_two_processes_equal_one_with_the_doubled_batch(recipe: Path, tmp_path: 
     assert lines(tmp_path / "two", "validation")[-1]["validation"] == pytest.approx(
         lines(tmp_path / "one", "validation")[-1]["validation"], rel=1e-3
     )
+
+
+def test_all_processes_validate_the_network_that_is_stored(recipe: Path, tmp_path: Path) -> None:
+    """Batch-norm statistics differ between processes on CPUs, which cannot synchronise them."""
+    out = tmp_path / "run"
+    run(2, recipe, out, "training.freeze_batchnorm=false", "loss.main=cross_entropy", "training.ema_decay=0.5")
+    network = load_checkpoint(out / "last.safetensors").model
+    scores = evaluate(network, open_data(tmp_path / "data", "val"), (0.5, 1)).scores
+    logged: Any = lines(out, "scores")[-1]["scores"]
+    assert logged["confusion"] == scores.to_json()["confusion"]

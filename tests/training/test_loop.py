@@ -175,6 +175,61 @@ def test_a_loss_that_is_not_finite_is_an_error(recipe: dict[str, Any], tmp_path:
         train(variant(recipe, training__optimizer={"kind": "sgd", "lr": 1e30}), tmp_path)
 
 
+def test_a_network_that_diverged_between_logged_steps_is_not_saved(recipe: dict[str, Any], tmp_path: Path) -> None:
+    changes = {"optimizer": {"kind": "sgd", "lr": 1e30}, "log_every": 1000, "epochs": 1, "ema_decay": None}
+    recipe["training"] |= changes
+    recipe["data"]["val"] = None
+    with pytest.raises(UserError, match=r"not finite at step 5; lower training\.optimizer\.lr"):
+        train(validate(ExperimentConfig, recipe), tmp_path)
+    assert not list(tmp_path.glob("*.safetensors"))
+    assert not (tmp_path / "resume.pt").exists()
+
+
+def test_a_network_is_not_overwritten_where_its_state_of_resume_was_removed(
+    config: ExperimentConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "best.safetensors").write_text("precious")
+    with pytest.raises(UserError, match="holds a run already"):
+        train(config, tmp_path)
+    assert (tmp_path / "best.safetensors").read_text() == "precious"
+
+
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_validation_has_the_precision_of_training_and_says_so(
+    recipe: dict[str, Any], tmp_path: Path, ema_decay: float | None
+) -> None:
+    class Scores(StopAfter):
+        def validated(self, epoch: int, evaluation: Any, best: bool) -> None:
+            self.autocast = evaluation.metadata["autocast"]
+
+    listener = Scores(-1)
+    changes = {"mixed_precision": "bf16", "epochs": 1, "ema_decay": ema_decay}
+    train(variant(recipe, **{f"training__{key}": value for key, value in changes.items()}), tmp_path, listener=listener)
+    assert listener.autocast == "bfloat16"
+
+
+def test_a_signal_to_the_whole_group_of_processes_saves(recipe: dict[str, Any], tmp_path: Path) -> None:
+    """As Slurm and containers send it: the loader's processes get it too."""
+    recipe["training"] |= {"num_workers": 1, "epochs": 1000}
+    (tmp_path / "recipe.json").write_text(validate(ExperimentConfig, recipe).model_dump_json())
+    command = [
+        sys.executable,
+        "-m",
+        "polyscale",
+        "train",
+        str(tmp_path / "recipe.json"),
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while process.poll() is None and max(losses(tmp_path / "run"), default=0) < 3:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, shown = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, shown
+    assert "continue with --resume" in shown
+
+
 def test_bf16_trains(recipe: dict[str, Any], tmp_path: Path) -> None:
     """Also that a second call in one process may choose another precision."""
     train(variant(recipe, training__epochs=1), tmp_path / "fp32")

@@ -21,7 +21,7 @@ def explain(error: BaseException) -> str | None:
         return _usage(error)
     if isinstance(error, OSError):
         return _system(error, message)
-    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+    if _says_out_of_memory(error, message):
         return "out of memory; choose a smaller crop or batch, fewer or smaller scales, or gradient checkpointing"
     if isinstance(error, ValueError):
         return _one_line(message) or f"{type(error).__name__} without a message; {_DEBUG_HINT}"
@@ -44,6 +44,13 @@ def _says_disk_full(error: BaseException, message: str) -> bool:
         return True
     # safetensors (in Rust) and torch's zip writer wrap the system's error in their own.
     return "No space left on device" in message or "PytorchStreamWriter failed writing" in message
+
+
+def _says_out_of_memory(error: BaseException, message: str) -> bool:
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+        return True
+    # Of CPU memory torch says so in a plain RuntimeError; the second form is that of Windows.
+    return isinstance(error, RuntimeError) and ("allocate memory" in message or "not enough memory" in message)
 
 
 def _system(error: OSError, message: str) -> str:

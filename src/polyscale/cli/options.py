@@ -22,6 +22,10 @@ __all__ = [
 ]
 
 
+LARGEST_SCALE = 16
+"""A typing error beyond it would ask for more memory than any machine has."""
+
+
 class Precision(str, Enum):
     """Number type of the network; losses, fusion and scores stay float32."""
 
@@ -55,7 +59,7 @@ def parse_scales(text: str | None) -> tuple[float, ...] | None:
     """``"0.5,1,2"`` as numbers in the order given; None stays None (the network's own scales).
 
     Raises:
-        UserError: not numbers, not positive, or 1 is not among them.
+        UserError: not numbers, not positive, above ``LARGEST_SCALE``, or 1 is not among them.
     """
     if text is None:
         return None
@@ -66,6 +70,8 @@ def parse_scales(text: str | None) -> tuple[float, ...] | None:
         raise UserError(f"--scales must be numbers parted by commas, got {text!r}; for example 0.5,1,2") from None
     if not scales or not all(math.isfinite(scale) and scale > 0 for scale in scales):
         raise UserError(f"--scales must be positive numbers, got {text!r}; for example 0.5,1,2")
+    if max(scales) > LARGEST_SCALE:
+        raise UserError(f"--scales must be at most {LARGEST_SCALE}, got {text!r}; for example 0.5,1,2")
     if 1.0 not in scales:
         raise UserError(f"--scales must contain 1, whose size is the result's, got {text!r}; for example 0.5,1,2")
     return scales

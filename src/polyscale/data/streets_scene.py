@@ -36,8 +36,8 @@ STREETS = LabelSpace(
 
 assert STREETS.names == tuple(label.name.lower() for label in Label)
 
-SMALLEST = 64
-"""Least height and width of a scene, in pixels."""
+SMALLEST, LARGEST = 64, 16_384
+"""Least and greatest height and width of a scene, in pixels."""
 
 
 class Scene(NamedTuple):

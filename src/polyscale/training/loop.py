@@ -20,7 +20,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor
 
-from polyscale.config import UserError
+from polyscale.config import UserError, remove_leftovers
 from polyscale.data import SegmentationData
 from polyscale.evaluation import evaluate
 from polyscale.evaluation.ranks import share_buffers
@@ -113,6 +113,7 @@ class _Run:
     def go(self, stop: StopRequest) -> TrainingResult:
         """Train from the current step to the end, or until a signal asks to stop."""
         if self.main:
+            remove_leftovers(self.out)
             write_resolved_config(self.out / "config.yaml", self.config)
             write_environment(self.out / "environment.json")
         self.log = RunLog(self.out, self.progress.step, self.settings.tensorboard) if self.main else None

@@ -103,15 +103,8 @@ class RunLog:
         if not path.is_file():
             return []
         texts = path.read_text(encoding="utf-8", errors="replace").split("\n")
-        lines: list[dict[str, Any]] = []
         # Each line ends in a line break; what follows the last one was cut off.
-        for number, text in enumerate(texts[:-1], start=1):
-            try:
-                lines.append(json.loads(text))
-                int(lines[-1]["step"])
-            except (ValueError, TypeError, KeyError):
-                raise UserError(f"line {number} of {path} is damaged; remove that line to continue") from None
-        return lines
+        return [_parsed(text, f"line {number} of {path}") for number, text in enumerate(texts[:-1], start=1)]
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         """Append one line; numbers also go to TensorBoard under their keys."""
@@ -130,6 +123,15 @@ class RunLog:
         """Flush TensorBoard's events."""
         if self.events is not None:
             self.events.close()
+
+
+def _parsed(text: str, where: str) -> dict[str, Any]:
+    try:
+        line: dict[str, Any] = json.loads(text)
+        int(line["step"])
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"{where} is damaged; remove that line to continue") from None
+    return line
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:

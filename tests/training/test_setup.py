@@ -1,0 +1,79 @@
+"""From a configuration to a run's parts: what is told before the first step, and synchronised batch norms."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from polyscale.backbones import BackboneConfig
+from polyscale.config import UserError, validate
+from polyscale.decoders import DecoderConfig
+from polyscale.labels import LabelClass, LabelSpace
+from polyscale.models import ModelConfig, MultiScaleConfig, build_model
+from polyscale.training import ExperimentConfig, train
+from polyscale.training.setup import synchronise_batchnorm
+
+
+@pytest.fixture
+def other(squares: Path, tmp_path: Path) -> Path:
+    """A copy of the data, to be spoilt."""
+    return Path(shutil.copytree(squares, tmp_path / "other"))
+
+
+def test_validation_data_of_other_classes_are_told_before_the_first_step(
+    recipe: dict[str, Any], other: Path, tmp_path: Path
+) -> None:
+    """Two classes are exchanged, so that their number alone would not tell."""
+    names = ("a", "c", "b")
+    LabelSpace(classes=tuple(LabelClass(name=n, color=(9, 9, i)) for i, n in enumerate(names))).to_yaml(
+        other / "label_space.yaml"
+    )
+    recipe["data"]["val"]["root"] = str(other)
+    with pytest.raises(UserError, match="class 1 is 'b', in the data 'c'"):
+        train(validate(ExperimentConfig, recipe), tmp_path / "run")
+    assert not (tmp_path / "run" / "log.jsonl").exists()
+
+
+def test_an_optional_mask_that_is_missing_is_told_before_the_first_step(
+    recipe: dict[str, Any], other: Path, tmp_path: Path
+) -> None:
+    (other / "masks/train/03.png").unlink()
+    recipe["data"]["train"] |= {"root": str(other), "masks": "optional"}
+    with pytest.raises(UserError, match="1 of 10 training images have no mask, such as 03"):
+        train(validate(ExperimentConfig, recipe), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_backbone_is_told_before_the_files_are_read(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["model"]["backbone"]["name"] = "resnet5000"
+    with pytest.raises(UserError, match="resnet5000"):
+        train(validate(ExperimentConfig, recipe), tmp_path / "run")
+    assert not (tmp_path / "run").exists(), "the cache of files found good"
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_synchronised_batchnorm_computes_the_same(checkpointing: bool) -> None:
+    """Evaluation mode needs no second process. The norms of this backbone hold its activations."""
+    torch.manual_seed(0)
+    config = ModelConfig(
+        backbone=BackboneConfig(name="mobilenetv3_small_050", checkpointing=checkpointing),
+        decoder=DecoderConfig(light_channels=8),
+        multiscale=MultiScaleConfig(method="single"),
+    )
+    model = build_model(config, 3).eval()
+    images = torch.rand(1, 3, 40, 56)
+    parameters = list(model.parameters())
+    with torch.inference_mode():
+        before = model(images).logits
+        synchronise_batchnorm(model)
+        after = model(images).logits
+    assert torch.equal(before, after)
+    assert all(a is b for a, b in zip(parameters, model.parameters(), strict=True)), "the optimiser's are others"
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    assert norms
+    assert all(isinstance(norm, nn.SyncBatchNorm) for norm in norms)
+    # Checkpointing computes activations twice and must count their statistics once: hooks see to that.
+    assert all(bool(norm._forward_pre_hooks) == checkpointing for norm in norms)
