@@ -14,7 +14,7 @@ from polyscale.decoders import DecoderConfig
 from polyscale.labels import LabelClass, LabelSpace
 from polyscale.models import ModelConfig, MultiScaleConfig, build_model
 from polyscale.training import ExperimentConfig, train
-from polyscale.training.setup import synchronise_batchnorm
+from polyscale.training.setup import freeze_unused, synchronise_batchnorm
 
 
 @pytest.fixture
@@ -77,3 +77,26 @@ def test_synchronised_batchnorm_computes_the_same(checkpointing: bool) -> None:
     assert all(isinstance(norm, nn.SyncBatchNorm) for norm in norms)
     # Checkpointing computes activations twice and must count their statistics once: hooks see to that.
     assert all(bool(norm._forward_pre_hooks) == checkpointing for norm in norms)
+
+
+def test_parameters_that_no_loss_reaches_are_frozen() -> None:
+    """DeepLabV3+ reads the finest and the coarsest of HRNet's four branches."""
+    decoder = DecoderConfig(kind="deeplabv3plus", aspp_channels=8)
+    model = build_model(ModelConfig(backbone=BackboneConfig(name="hrnet_w18_small"), decoder=decoder), 3)
+    freeze_unused(model)
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    ends = ("stage4.0.fuse_layers.1.", "stage4.0.fuse_layers.2.")
+    assert frozen == {name for name, _ in model.named_parameters() if any(end in name for end in ends)}
+    assert all(module.training for module in model.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("method", ["hierarchical", "single", "average", "explicit"])
+def test_parameters_that_a_loss_reaches_are_not_frozen(method: Any) -> None:
+    decoder = DecoderConfig(kind="ocr", ocr_channels=8, ocr_key_channels=8)
+    config = ModelConfig(
+        backbone=BackboneConfig(name="tiny"), decoder=decoder, multiscale=MultiScaleConfig(method=method)
+    )
+    model = build_model(config, 3)
+    freeze_unused(model)
+    assert all(parameter.requires_grad for parameter in model.parameters())

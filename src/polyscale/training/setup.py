@@ -22,7 +22,7 @@ from polyscale.training.loader import BatchPlan
 from polyscale.training.optimizer import build_optimizer, freeze_batchnorm, moving_average
 from polyscale.training.sampling import build_sampler, class_weights
 
-__all__ = ["Parts", "prepare", "synchronise_batchnorm"]
+__all__ = ["Parts", "freeze_unused", "prepare", "synchronise_batchnorm"]
 
 Result = TypeVar("Result")
 
@@ -67,6 +67,7 @@ def prepare(config: ExperimentConfig, out: Path, accelerator: Accelerator, liste
         _by_the_first(accelerator, check)
     if settings.freeze_batchnorm:
         freeze_batchnorm(model)
+    freeze_unused(model)
     optimizer = build_optimizer(model, settings.optimizer)
     counting = working("counting pixels")
     weights = _by_the_first(accelerator, lambda: class_weights(config.loss, train_data, counting))
@@ -88,6 +89,24 @@ def prepare(config: ExperimentConfig, out: Path, accelerator: Accelerator, liste
         model = model.to(memory_format=torch.channels_last)
     average = None if settings.ema_decay is None else moving_average(model, settings.ema_decay)
     return Parts(train_data, val_data, model, optimizer, objective.to(accelerator.device), plan, average)
+
+
+def freeze_unused(model: MultiScaleModel) -> None:
+    """Freeze parameters that no loss reaches, such as those of HRNet's branches that a decoder does not read.
+
+    Processes that train together would wait for their gradients.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()  # one small image is enough, and batch norms keep their statistics
+    fused = model(torch.zeros(1, 3, 33, 33), model.train_scales)
+    outputs = [fused.logits, fused.aux, *(view.logits for view in fused.views.values())]
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    total = torch.stack([output.sum() for output in outputs if output is not None]).sum()
+    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.requires_grad_(gradient is not None)
+    for module, training in modes:
+        module.training = training
 
 
 def synchronise_batchnorm(model: MultiScaleModel) -> None:
