@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
-from timm.layers import convert_sync_batchnorm
+from timm.layers.norm_act import convert_sync_batchnorm
 from torch.optim.swa_utils import AveragedModel
 
 from polyscale.backbones.checkpointing import hold_statistics_when_recomputing
@@ -112,7 +112,7 @@ def freeze_unused(model: MultiScaleModel) -> None:
 def synchronise_batchnorm(model: MultiScaleModel) -> None:
     """Let every batch norm of the network take its statistics over all processes; parameters stay the same objects."""
     # Not PyTorch's own conversion, which drops the activation that timm's norm layers hold.
-    model.combined = convert_sync_batchnorm(model.combined)
+    model.combined = convert_sync_batchnorm(model.combined)  # type: ignore[no-untyped-call]
     if model.config.backbone.checkpointing:  # what the old norms were told belongs to the new ones too
         hold_statistics_when_recomputing(model)
 
