@@ -39,10 +39,11 @@ def main() -> None:
     for part, config in parts.items():
         data = open_data(config)
         for number, scales in enumerate(SCALE_SETS):
-            evaluation = evaluate(network.model, data, scales, compare=True, boundary=number == 0)
+            first = number == 0
+            evaluation = evaluate(network.model, data, scales, compare=first, boundary=first, calibration=first)
             label = ",".join(f"{scale:g}" for scale in scales)
             results[f"{part}; scales {label}"] = evaluation.to_json()
-            wanted = ("scale ", "average", "constant", "fused") if number == 0 else ("average of p", "fused")
+            wanted = ("scale ", "average", "constant", "fused")
             for name, scores in evaluation.rows.items():
                 if name.startswith(wanted):
                     title = name if name.startswith("scale ") else f"{name} ({label})"

@@ -5,11 +5,12 @@ from typing import Annotated, Literal
 
 import pytest
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from polyscale.config import (
     Config,
     UserError,
+    check_folder,
     dump_yaml,
     load_config,
     read_yaml,
@@ -190,6 +191,47 @@ def test_an_unknown_key_names_the_allowed_ones():
         validate(Run, {"epochs": 3})
     with pytest.raises(UserError, match=r"unknown key 'optimizer\.rate'; allowed here: lr, nesterov$"):
         validate(Run, {"optimizer": {"rate": 3}})
+
+
+class Weighted(Config):
+    weights: Literal["none"] | Annotated[tuple[float, ...], Field(min_length=1)] = "none"
+    runs: tuple[Run, ...] = Field((), min_length=1)
+
+    @model_validator(mode="after")
+    def _never(self):
+        raise ValueError("this never fits")
+
+
+def test_messages_speak_of_yaml_and_not_of_python():
+    def message(values):
+        with pytest.raises(UserError) as caught:
+            validate(Weighted, values)
+        return str(caught.value)
+
+    text = "weights: Input should be 'none' (not 'x'); weights: must be a list in brackets (not 'x')"
+    assert message({"weights": "x"}) == text
+    assert message({"runs": [{"nmae": 1}]}).startswith("unknown key 'runs.0.nmae'; allowed here: name")
+    assert "few" not in message({"runs": [{"nmae": 1}]})
+    assert message({"runs": []}) == "runs: has too few entries (not [])"
+    assert message({}) == "this never fits"
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_folder_that_is_a_file_is_told(tmp_path, place):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file is a file; choose a folder"):
+        check_folder(tmp_path / place)
+    check_folder(tmp_path)
+    check_folder(tmp_path / "new" / "folder")
+    check_folder("new")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_told(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="may not be written"):
+        check_folder(tmp_path / "new")
 
 
 def test_several_unknown_keys_share_one_list_of_the_allowed_ones():

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 __all__ = [
     "Config",
     "UserError",
+    "check_folder",
     "dump_yaml",
     "load_config",
     "read_yaml",
@@ -155,7 +156,11 @@ def validate(kind: type[ConfigT], values: Any) -> ConfigT:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        problems = [_describe(kind, problem) for problem in error.errors(include_url=False)]
+        found = error.errors(include_url=False)
+        # Of a list whose items are wrong pydantic also says that it is too short.
+        faulty = {problem["loc"][:place] for problem in found for place in range(len(problem["loc"]))}
+        found = [problem for problem in found if problem["type"] != "too_short" or problem["loc"] not in faulty]
+        problems = [_describe(kind, problem) for problem in found]
         for place, following in enumerate(problems[1:]):
             told, separator, allowed = problems[place].partition("; allowed here: ")
             if separator and following.endswith(separator + allowed):
@@ -164,15 +169,20 @@ def validate(kind: type[ConfigT], values: Any) -> ConfigT:
 
 
 # What pydantic says in terms of Python.
-_IN_YAML = dict.fromkeys(("tuple_type", "list_type"), "must be a list, such as [0.5, 1]") | dict.fromkeys(
-    ("model_type", "dict_type"), "must be a mapping of keys to values"
-)
+_IN_YAML = {
+    "tuple_type": "must be a list in brackets",
+    "list_type": "must be a list in brackets",
+    "model_type": "must be a mapping of keys to values",
+    "dict_type": "must be a mapping of keys to values",
+    "too_short": "has too few entries",
+}
+_UNION_MEMBER = re.compile(r"(literal|tuple|list|dict|constrained-\w+|str|int|float|bool)(\[.*\])?")
 
 
 def _describe(kind: type[BaseModel], problem: Any) -> str:
     location = [part for part in problem["loc"] if not str(part).startswith("function-")]
     keys, _ = _follow(kind, location)
-    key = ".".join(keys) or "config"
+    key = ".".join(keys)
     if problem["type"] == "extra_forbidden":
         _, models = _follow(kind, location[:-1])
         allowed = f"; allowed here: {', '.join(models[0].model_fields)}" if models else ""
@@ -182,7 +192,7 @@ def _describe(kind: type[BaseModel], problem: Any) -> str:
     message = _IN_YAML.get(problem["type"]) or str(problem["msg"]).removeprefix("Value error, ")
     value = repr(problem.get("input"))
     shown = "" if len(value) > 60 or not location else f" (not {value})"
-    return f"{key}: {message}{shown}"
+    return f"{key}: {message}{shown}" if key else message
 
 
 def _follow(kind: Any, location: Sequence[Any]) -> tuple[list[str], list[Any]]:
@@ -192,8 +202,8 @@ def _follow(kind: Any, location: Sequence[Any]) -> tuple[list[str], list[Any]]:
     for part in location:
         fields = [model.model_fields[part] for model in models if part in model.model_fields]
         tagged = [model for model in models if part in _tags(model)]
-        if tagged and not fields:
-            models = tagged  # within a union pydantic puts the tag (or the type's name) into the location
+        if not fields and (tagged or _UNION_MEMBER.fullmatch(str(part))):
+            models = tagged or models  # within a union pydantic puts the tag or the type's name into the location
             continue
         keys.append(str(part))
         models = [model for field in fields for model in _models_in(field.annotation)] or models
@@ -271,3 +281,17 @@ def remove_leftovers(folder: str | Path) -> None:
     for path in Path(folder).glob(".*.tmp*"):
         if re.fullmatch(r"\..*\.[0-9a-f]{12}\.tmp(\.[^.]*)?", path.name):
             path.unlink(missing_ok=True)
+
+
+def check_folder(folder: str | Path) -> None:
+    """Make sure that a folder can be written or made, before work whose results go there.
+
+    Raises:
+        UserError: it is a file, lies below one, or may not be written.
+    """
+    folder = Path(folder)
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise UserError(f"cannot write to {folder}: {existing} is a file; choose a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write to {folder}: {existing} may not be written; choose another folder")

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from polyscale.cli.errors import explain
-from polyscale.config import UserError
+from polyscale.config import UserError, write_atomically
 
 
 def system_error(number, *names):
@@ -64,11 +64,25 @@ def test_a_real_full_disk():
     assert "the disk is full" in explain(caught.value)
 
 
+def test_a_full_disk_is_told_with_the_file_that_was_being_written(tmp_path):
+    path = tmp_path / "scores.json"
+    with pytest.raises(UserError) as caught, write_atomically(path):
+        raise system_error(errno.ENOSPC)
+    assert str(path) in explain(caught.value)
+    assert "free some space" in explain(caught.value)
+
+
 def test_too_little_memory_says_what_to_make_smaller():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     for error in (MemoryError(), torch.cuda.OutOfMemoryError("CUDA out of memory"), caught.value):
         assert "smaller crop or batch" in (explain(error) or "")
+
+
+def test_a_batch_too_small_for_batch_norm_says_what_to_make_larger():
+    with pytest.raises(ValueError, match="1 value") as caught:
+        torch.nn.BatchNorm2d(3)(torch.zeros(1, 3, 1, 1))
+    assert "augment.crop" in explain(caught.value)
 
 
 class Broken(torch.utils.data.Dataset):

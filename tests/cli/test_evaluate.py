@@ -93,6 +93,26 @@ def test_bad_input_is_one_line(checkpoint, streets, capsys, arguments, message):
     assert message in captured.err
 
 
+def test_a_folder_that_cannot_be_made_is_told_before_the_network_is_loaded(
+    checkpoint, streets, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("polyscale.models.load_checkpoint", None)
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "scores"):
+        assert main(["evaluate", str(checkpoint), f"{streets}:val", "--out", str(out)]) == 2
+        assert "file is a file; choose a folder" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_scores_that_cannot_be_written_are_printed(checkpoint, streets, tmp_path, capsys):
+    (tmp_path / "scores.json").mkdir()
+    arguments = ["--scales", "1", "--device", "cpu", "--out", str(tmp_path)]
+    assert main(["evaluate", str(checkpoint), f"{streets}:val", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert "cannot write" in captured.err
+    assert "Scores (%)" in captured.out
+
+
 @pytest.mark.slow
 def test_two_processes_print_once_and_give_the_same_scores(checkpoint, streets, tmp_path):
     results = []

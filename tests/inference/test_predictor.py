@@ -186,6 +186,13 @@ def test_too_little_memory_is_said_in_one_line(predictor, photo, monkeypatch):
     assert "\n" not in str(raised.value)
 
 
+def test_a_network_that_diverged_gives_no_labels(build, space, photo):
+    network = build()
+    network.combined.segmenter.logits.weight.data.fill_(torch.nan)
+    with pytest.raises(UserError, match="not finite"):
+        Predictor(network, space).predict(photo)
+
+
 def test_an_error_of_the_network_is_not_disguised(predictor, photo, monkeypatch):
     def fail(*_):
         raise RuntimeError("shapes do not match")

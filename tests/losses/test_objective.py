@@ -143,6 +143,8 @@ def test_options_that_nothing_would_read_are_refused():
         validate(LossConfig, {"class_weights": "inverse-log", "ohem_threshold": 0.7})
     with pytest.raises(UserError, match="dice is listed twice"):
         validate(LossConfig, {"main": [{"loss": "dice"}, {"loss": "dice"}]})
+    with pytest.raises(UserError, match="class_weights: every class has the weight 0"):
+        validate(LossConfig, {"main": "cross_entropy", "class_weights": [0, 0]})
     for wrong in ({"main": "focal"}, {"main": []}, {"label_smoothing": 1}, {"aux_weight": -1}, {"lambda": 1}):
         with pytest.raises(UserError):
             validate(LossConfig, wrong)

@@ -124,6 +124,14 @@ def test_save_and_load(tmp_path: Path, method: str) -> None:
     assert [item.name for item in path.parent.iterdir()] == ["m.safetensors"]
 
 
+@pytest.mark.parametrize("config", ["{", "[]", '{"backbone": 3}', '{"backbone": {"nmae": "tiny"}}'])
+def test_metadata_that_are_not_a_configuration_are_told(tmp_path: Path, config: str) -> None:
+    path = tmp_path / "m.safetensors"
+    save_file({"x": torch.zeros(1)}, path, {"format": "polyscale-1", "config": config, "label_space": "{}"})
+    with pytest.raises(UserError, match="cannot be read by this one"):
+        read_metadata(path)
+
+
 def test_loading_fetches_no_pretrained_weights(tmp_path: Path) -> None:
     """A checkpoint trained from pretrained weights carries them: its backbone is built without asking for any."""
     model = build()

@@ -134,9 +134,11 @@ def test_another_configuration_cannot_continue(
 
 def test_a_damaged_state_is_named(config: ExperimentConfig, tmp_path: Path) -> None:
     train(config, tmp_path, listener=StopAfter(1))
-    (tmp_path / "resume.pt").write_bytes(b"PK nothing")
-    with pytest.raises(UserError, match=r"resume\.pt cannot be read"):
-        train(config, tmp_path, resume=True)
+    state = tmp_path / "resume.pt"
+    for content in (b"PK nothing", b"", state.read_bytes()[:-9]):
+        state.write_bytes(content)
+        with pytest.raises(UserError, match=r"resume\.pt cannot be read \([^.]*\); remove it"):
+            train(config, tmp_path, resume=True)
 
 
 @pytest.mark.parametrize("method", METHODS)

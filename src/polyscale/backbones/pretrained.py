@@ -71,7 +71,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # every reader raises its own kinds on a damaged file
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        # The first sentence only: torch's others advise to unpickle it.
+        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]
         raise UserError(
             f"cannot read weights from {path}: {reason}; a state dict of tensors (.safetensors or .pth) is needed"
         ) from None

@@ -57,21 +57,19 @@ def run_demo(out: Path, seed: int = 0, overrides: Sequence[str] = ()) -> tuple[P
     Raises:
         UserError: ``out`` cannot be written, or holds a demo with another seed or recipe.
     """
-    data = out / "data"
-    with progress_bar("drawing streets") as progress:
-        from polyscale.data.streets import write_streets
-
-        write_streets(data, SPLITS, seed=seed, progress=progress)
-
     import torch
 
     import polyscale
     from polyscale.data import open_data
+    from polyscale.data.streets import write_streets
     from polyscale.evaluation import evaluate
     from polyscale.training import ExperimentConfig, train
 
+    data = out / "data"
     settings = [f"seed={seed}", f"data.train.root={json.dumps(str(data))}", *overrides]
     config = load_config(ExperimentConfig, [RECIPE], settings)
+    with progress_bar("drawing streets") as progress:
+        write_streets(data, SPLITS, seed=seed, progress=progress)
     display = TrainingDisplay()
     try:
         result = train(config, out / "run", resume=True, listener=display)

@@ -7,6 +7,8 @@ importing torch, safetensors or typer's inner parts.
 import errno
 import re
 
+from polyscale.config import UserError
+
 __all__ = ["explain"]
 
 _DEBUG_HINT = "--debug shows where"
@@ -15,6 +17,8 @@ _DEBUG_HINT = "--debug shows where"
 def explain(error: BaseException) -> str | None:
     """One line that says what is wrong and what to do, or None for an error of our own: it needs its traceback."""
     message = _own_message(error)
+    if isinstance(error, UserError):  # it names the thing already
+        return _one_line(message)
     if _says_disk_full(error, message):
         return f"{_named(error)}the disk is full; free some space or choose another folder"
     if hasattr(error, "format_message"):  # typer's errors of usage
@@ -23,6 +27,11 @@ def explain(error: BaseException) -> str | None:
         return _system(error, message)
     if _says_out_of_memory(error, message):
         return "out of memory; choose a smaller crop or batch, fewer or smaller scales, or gradient checkpointing"
+    if message.startswith("Expected more than 1 value per channel"):
+        return (
+            "so small a crop in a batch of one leaves batch norm a single value; "
+            "enlarge augment.crop or training.batch_size, or set training.freeze_batchnorm"
+        )
     if isinstance(error, ValueError):
         return _one_line(message) or f"{type(error).__name__} without a message; {_DEBUG_HINT}"
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("polyscale"):

@@ -18,6 +18,8 @@ from polyscale.cli.options import (
     parse_scales,
 )
 
+from polyscale.config import check_folder
+
 if TYPE_CHECKING:
     import torch
 
@@ -54,6 +56,8 @@ def evaluate_command(
     metadata = read_metadata(checkpoint)
     place, main = _place(device)
     name, chosen, opened = _open(data, split, metadata.label_space, main)
+    folder = out or checkpoint.parent / "evaluation" / "-".join(filter(None, (Path(name).name, chosen)))
+    check_folder(folder)
     network = load_checkpoint(checkpoint)
     details = {"checkpoint": str(checkpoint), "data": name, "split": chosen, "checkpoint_info": metadata.info}
     with progress_bar("evaluating") as progress:
@@ -72,10 +76,11 @@ def evaluate_command(
     _leave()
     if not main:
         return
-    folder = out or checkpoint.parent / "evaluation" / "-".join(filter(None, (Path(name).name, chosen)))
-    written = evaluation.write(folder)  # before printing, which ends early where the reader goes away
-    for table in evaluation.tables():
-        print_table(*table)
+    try:
+        written = evaluation.write(folder)  # before printing, which ends early where the reader goes away
+    finally:  # a full disk shall not cost the scores
+        for table in evaluation.tables():
+            print_table(*table)
     say(f"written: {', '.join(str(path) for path in written)}")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import polyscale
-from polyscale.config import UserError, dump_yaml, write_atomically
+from polyscale.config import UserError, check_folder, dump_yaml, write_atomically
 from polyscale.data.images import IMAGE_SUFFIXES, read_image
 from polyscale.inference.prediction import OUTPUTS, check_outputs
 from polyscale.inference.predictor import Predictor
@@ -83,6 +83,7 @@ def predict_files(
     chosen = predictor.check_scales(scales)
     out = Path(out)
     found = find_images(paths, out)
+    check_folder(out)
     _refuse_foreign(out, outputs)
     written: list[Found] = []
     failures: list[Failure] = []
@@ -215,8 +216,6 @@ def _names(files: Sequence[tuple[Path, Path]]) -> list[str]:
 
 def _refuse_foreign(out: Path, outputs: Sequence[str]) -> None:
     """Make sure that what a run will replace are results of an earlier one."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; choose a folder for the results")
     if (out / MARK).exists():
         return
     for name in outputs:

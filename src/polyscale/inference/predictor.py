@@ -87,8 +87,8 @@ class Predictor:
             flip: also look at the mirrored image and average both results.
 
         Raises:
-            UserError: an image that cannot be read, scales that the model cannot take, or too little memory for its
-                size.
+            UserError: an image that cannot be read, scales that the model cannot take, too little memory for its
+                size, or a network whose output is not finite.
         """
         chosen = self.check_scales(scales)
         pixels, shown = _as_tensor(image)
@@ -102,6 +102,11 @@ class Predictor:
                 "memory; use fewer or smaller scales, or a smaller image"
             ) from None
         confidence, labels = probabilities.max(dim=0)
+        if not bool(confidence.isfinite().all()):  # the maximum passes NaN on
+            raise UserError(
+                "the network's output is not finite: its training diverged or the checkpoint is damaged; "
+                "try an earlier checkpoint"
+            )
         return Prediction(
             labels=labels.to(torch.uint8).cpu().numpy(),
             probabilities=probabilities.cpu().numpy(),

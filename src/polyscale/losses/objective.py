@@ -73,6 +73,13 @@ class LossConfig(Config):
     def _null_is_none(cls, value: object) -> object:
         return "none" if value is None else value
 
+    @field_validator("class_weights")
+    @classmethod
+    def _some_class_counts(cls, value: str | tuple[float, ...]) -> str | tuple[float, ...]:
+        if not isinstance(value, str) and not any(value):
+            raise ValueError("every class has the weight 0, so that nothing is learnt; give one a weight above 0")
+        return value
+
     @field_validator("main")
     @classmethod
     def _once_each(cls, value: LossName | tuple[LossTerm, ...]) -> LossName | tuple[LossTerm, ...]:

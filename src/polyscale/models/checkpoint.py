@@ -105,7 +105,7 @@ def read_metadata(path: str | Path) -> Metadata:
             metadata.get("version", "?"),
             json.loads(metadata.get("info", "{}")),
         )
-    except (KeyError, json.JSONDecodeError, UserError) as error:
+    except (KeyError, AttributeError, TypeError, json.JSONDecodeError, UserError) as error:
         written = metadata.get("version", "?")
         raise UserError(f"{path} was written by Polyscale {written} and cannot be read by this one: {error}") from None
 

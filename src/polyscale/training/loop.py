@@ -20,7 +20,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor
 
-from polyscale.config import UserError, remove_leftovers
+from polyscale.config import UserError, check_folder, remove_leftovers
 from polyscale.data import SegmentationData
 from polyscale.evaluation import evaluate
 from polyscale.evaluation.ranks import share_buffers
@@ -73,8 +73,7 @@ def train(
     """
     out = Path(out)
     resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; choose a folder for --out")
+    check_folder(out)
     if not resume and any((out / name).exists() for name in ("resume.pt", "last.safetensors", "best.safetensors")):
         raise UserError(f"{out} holds a run already; add --resume to continue it, or choose another --out")
     # Without being told, accelerate lets several processes without a GPU each believe to be the only one.

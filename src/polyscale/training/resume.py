@@ -57,7 +57,7 @@ def save_state(
         try:
             torch.save(state, temporary)
         except RuntimeError as error:  # torch reports a full disk as a RuntimeError of its zip writer
-            raise OSError(f"writing failed ({str(error).splitlines()[0]})") from error
+            raise OSError("writing failed, the disk may be full") from error
 
 
 def restore_state(path: Path, config: ExperimentConfig, parts: Parts, accelerator: Accelerator) -> Progress:
@@ -69,7 +69,8 @@ def restore_state(path: Path, config: ExperimentConfig, parts: Parts, accelerato
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for a damaged file
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        # The first sentence only: the others advise to unpickle it, or speak of torch's inner parts.
+        reason = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
         raise UserError(f"{path} cannot be read ({reason}); remove it to start anew from the beginning") from None
     if not isinstance(state, dict) or state.get("fingerprint") != _fingerprint(config):
         raise UserError(
