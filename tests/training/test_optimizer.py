@@ -1,5 +1,7 @@
 """Parameter groups by name."""
 
+from typing import Any
+
 import pytest
 
 from polyscale.backbones import BackboneConfig
@@ -10,7 +12,7 @@ from polyscale.training.optimizer import build_optimizer
 
 
 @pytest.mark.parametrize("method", ["hierarchical", "explicit"])
-def test_each_group_has_its_rate_and_its_parameters(method: str) -> None:
+def test_each_group_has_its_rate_and_its_parameters(method: Any) -> None:
     """OCR has an attention of its own, which is the decoder's and not the scale attention."""
     decoder = DecoderConfig(kind="ocr", ocr_channels=8, ocr_key_channels=8)
     config = ModelConfig(

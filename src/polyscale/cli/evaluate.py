@@ -17,7 +17,6 @@ from polyscale.cli.options import (
     ScalesOption,
     parse_scales,
 )
-
 from polyscale.config import check_folder
 
 if TYPE_CHECKING:
