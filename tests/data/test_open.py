@@ -115,9 +115,7 @@ def test_the_kind_chooses_the_config_within_a_recipe():
         data: DataConfig = Field(...)
 
     assert isinstance(validate(Recipe, {"data": {"kind": "camvid", "root": "x"}}).data, CamVidConfig)
-    with pytest.raises(
-        UserError, match="unknown key 'data.streets.root'; allowed here: kind, split, count, size, seed"
-    ):
+    with pytest.raises(UserError, match="unknown key 'data.root'; allowed here: kind, split, count, size, seed"):
         validate(Recipe, {"data": {"kind": "streets", "root": "x"}})
 
 

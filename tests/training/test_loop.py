@@ -178,7 +178,7 @@ def test_a_loss_that_is_not_finite_is_an_error(recipe: dict[str, Any], tmp_path:
 
 
 def test_a_network_that_diverged_between_logged_steps_is_not_saved(recipe: dict[str, Any], tmp_path: Path) -> None:
-    changes = {"optimizer": {"kind": "sgd", "lr": 1e30}, "log_every": 1000, "epochs": 1, "ema_decay": None}
+    changes = {"optimizer": {"kind": "sgd", "lr": 1e30}, "log_every": 1000, "epochs": 2, "ema_decay": None}
     recipe["training"] |= changes
     recipe["data"]["val"] = None
     with pytest.raises(UserError, match=r"not finite at step 5; lower training\.optimizer\.lr"):
