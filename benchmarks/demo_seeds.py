@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
+from cost import step_times
 from record import save, show
 
 import polyscale
@@ -24,11 +24,9 @@ from polyscale.config import load_config, write_atomically
 from polyscale.data import open_data
 from polyscale.data.streets import write_streets
 from polyscale.evaluation import evaluate
-from polyscale.losses import Objective
-from polyscale.models import build_model
 from polyscale.training import ExperimentConfig, train
 
-CONTROL = ["model.multiscale={method: average}", "name=demo-control"]
+CONTROL = ["model.multiscale={method: average, fusion: exact}", "name=demo-control"]
 
 
 def recipe(data: Path, seed: int, *changes: str) -> ExperimentConfig:
@@ -38,26 +36,10 @@ def recipe(data: Path, seed: int, *changes: str) -> ExperimentConfig:
     )
 
 
-def step_time_ratio(data: Path, repeats: int = 15) -> float:
-    """Time of a training step on the pair over one at scale 1: median of interleaved steps."""
-    crop = (8, 3, *recipe(data, 0).augment.crop)
-    images, labels = torch.rand(crop), torch.randint(0, 9, (crop[0], *crop[2:]))
-    times: dict[str, list[float]] = {}
-    steps = {}
-    for name, changes in (("pair", []), ("single", CONTROL)):
-        config = recipe(data, 0, *changes, "loss.class_weights=null")
-        model = build_model(config.model, 9).to(memory_format=torch.channels_last)
-        steps[name] = (model, Objective(config.loss), torch.optim.AdamW(model.parameters(), 1e-4))
-    for _ in range(repeats + 2):
-        for name, (model, objective, optimizer) in steps.items():
-            start = time.perf_counter()
-            objective(model(images.contiguous(memory_format=torch.channels_last), model.train_scales), labels)[
-                "total"
-            ].backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            times.setdefault(name, []).append(time.perf_counter() - start)
-    return statistics.median(times["pair"][2:]) / statistics.median(times["single"][2:])
+def step_time_ratio(data: Path) -> float:
+    """Time of a training step on the pair over one at scale 1."""
+    times = step_times({"pair": recipe(data, 0), "single": recipe(data, 0, *CONTROL)}, 9, repeats=15)
+    return times["pair"] / times["single"]
 
 
 def run(out: Path, network: str, seed: int, ratio: float, changes: list[str]) -> dict[str, Any]:
@@ -73,9 +55,11 @@ def run(out: Path, network: str, seed: int, ratio: float, changes: list[str]) ->
         assert length is not None
         extra = [*CONTROL, f"training.epoch_length={round(length * ratio)}"]
     start = time.monotonic()
-    checkpoint = train(recipe(data, seed, *changes, *extra), out / f"{network}{seed}", resume=True).last
+    trained = train(recipe(data, seed, *changes, *extra), out / f"{network}{seed}", resume=True)
+    if trained.signal is not None:  # stopped early: another call continues
+        raise SystemExit(128 + trained.signal)
     seconds = time.monotonic() - start
-    evaluation = evaluate(polyscale.load(checkpoint, "cpu").model, open_data(data, "val"), SCALES, compare=True)
+    evaluation = evaluate(polyscale.load(trained.last, "cpu").model, open_data(data, "val"), SCALES, compare=True)
     scores = {"seed": seed, "training_seconds": seconds, **evaluation.to_json()}
     with write_atomically(result) as temporary:
         temporary.write_text(json.dumps(scores))

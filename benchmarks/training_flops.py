@@ -6,19 +6,20 @@ hierarchical (0.5, 1). The heads come on top here: the hierarchical form runs it
 
 import argparse
 
-import torch
+from cost import training_flops
 from record import save, show
-from torch.utils.flop_counter import FlopCounterMode
 
 from polyscale.backbones import BackboneConfig
 from polyscale.decoders import DecoderConfig
-from polyscale.models import AttentionConfig, ModelConfig, MultiScaleConfig, build_model
+from polyscale.models import AttentionConfig, ModelConfig, MultiScaleConfig
 
 NETWORKS = {
     # name: backbone, decoder, output stride, width of the attention head, crop
     "EfficientNet-Lite0, light": ("tf_efficientnet_lite0", "light", None, 64, (256, 320)),
-    "ResNet-50, DeepLabV3+": ("resnet50", "deeplabv3plus", 8, 256, (256, 512)),
-    "HRNet-W48, OCR": ("hrnet_w48", "ocr", None, 256, (128, 256)),
+    "ResNet-50, DeepLabV3+": ("resnet50", "deeplabv3plus", 8, 128, (256, 512)),
+    "ResNet-50, DeepLabV3+, published head": ("resnet50", "deeplabv3plus", 8, 256, (256, 512)),
+    "HRNet-W48, OCR": ("hrnet_w48", "ocr", None, 128, (128, 256)),
+    "HRNet-W48, OCR, published head": ("hrnet_w48", "ocr", None, 256, (128, 256)),
 }
 
 
@@ -30,15 +31,7 @@ def count(network: str, method: str, num_classes: int = 19) -> int:
         decoder=DecoderConfig(kind=decoder),
         multiscale=MultiScaleConfig(method=method, attention=AttentionConfig(channels=width)),
     )
-    # On the meta device nothing is computed: only convolutions and products are counted, and no loss has any. OCR
-    # turns autocast off in places, which that device does not know.
-    device = "cpu" if decoder == "ocr" else "meta"
-    model = build_model(config, num_classes).train().to(device)
-    with FlopCounterMode(display=False) as counter:
-        fused = model(torch.rand(2, 3, *crop, device=device), model.train_scales)
-        outputs = [fused.logits, fused.aux, *(view.logits for view in fused.views.values())]
-        torch.stack([output.sum() for output in outputs if output is not None]).sum().backward()
-    return counter.get_total_flops() // 2
+    return training_flops(config, crop, num_classes)
 
 
 def main() -> None:

@@ -70,13 +70,17 @@ class Weights(nn.Module):
         return self.values.reshape(1, -1, 1, 1).expand(len(x), -1, *x.shape[-2:])
 
 
-def test_explicit_unnormalised_is_the_weighted_sum_in_ascending_order() -> None:
+@pytest.mark.parametrize("fast", [False, True])
+def test_explicit_unnormalised_is_the_weighted_sum_in_ascending_order(fast: bool) -> None:
     head = Weights([0.2, -0.5, 1.5])
-    fused = ExplicitMultiScale(Constant(), head, (0.5, 1, 2), softmax=False)(IMAGES)
+    fused = ExplicitMultiScale(Constant(), head, (0.5, 1, 2), softmax=False, fast=fast)(IMAGES)
     expected = 0.2 * logits_at(0.5) - 0.5 * logits_at(1) + 1.5 * logits_at(2)
     np.testing.assert_allclose(fused.logits[0, :, 2, 9], expected, rtol=1e-6)
     assert fused.aux is not None
     np.testing.assert_allclose(fused.aux[0, :, 2, 9], 3 * expected, rtol=1e-5)
+    assert {view.logits.shape[-2:] for view in fused.views.values()} == (
+        {(2, 2), (4, 4), (8, 8)} if fast else {(8, 8), (16, 16), (32, 32)}
+    )
     # The head sees scale 1 first, then the others ascending, at scale 1's feature size.
     assert head.seen.shape == (2, 6, 4, 4)
     torch.testing.assert_close(head.seen[:, :2], IMAGES[:, :2, ::4, ::4])

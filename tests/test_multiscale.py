@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from polyscale.multiscale import HierarchicalMultiScale, View, check_scales, fuse, look, scaled_size
+from polyscale.multiscale import HierarchicalMultiScale, View, check_scales, fuse, fuse_on_grid, look, scaled_size
 
 
 def resize_axis(x: np.ndarray, size: int, axis: int) -> np.ndarray:
@@ -193,3 +193,41 @@ def test_the_head_does_not_run_at_the_finest_scale(skip: bool, expected: int) ->
     fused = HierarchicalMultiScale(segmenter, skip)(images, (0.5, 1, 2))
     assert segmenter.heads == expected
     assert torch.equal(fused.logits, HierarchicalMultiScale(segmenter, False)(images, (0.5, 1, 2)).logits)
+
+
+@pytest.mark.parametrize("scales", SCALE_SETS)
+def test_fast_fusion_equals_an_independent_implementation(scales: tuple[float, ...]) -> None:
+    rng = np.random.default_rng(0)
+    grid = {scale: (max(1, int(7 * scale)), max(1, int(9 * scale))) for scale in scales}
+    arrays = {s: (rng.normal(size=(2, 4, *grid[s])), rng.random((2, 1, *grid[s]))) for s in scales}
+    order = sorted(scales, reverse=True)
+    result, finest = arrays[order[0]][0], grid[order[0]]
+    for scale in order[1:]:
+        logits, attention = arrays[scale]
+        result = resize(attention * logits, finest) + (1 - resize(attention, finest)) * result
+    views = {s: View(*(torch.from_numpy(x) for x in pair)) for s, pair in arrays.items()}
+    fused = fuse_on_grid(views, (27, 35))
+    np.testing.assert_allclose(fused.logits.numpy(), resize(result, (27, 35)), rtol=0, atol=1e-12)
+    assert all(fused.views[s] is views[s] for s in scales)
+
+
+def test_fast_and_exact_are_one_where_the_grid_is_the_pixels() -> None:
+    """Then only the order of resizing at scales above 1 is left to differ."""
+    segmenter = nn.Conv2d(3, 5, 3, padding=1).double()
+
+    def pixels(x: torch.Tensor) -> View:
+        y = segmenter(x)
+        return View(y[:, :4], y[:, 4:].sigmoid())
+
+    images = torch.rand(1, 3, 33, 47, dtype=torch.float64)
+    views = {scale: look(pixels, images, scale) for scale in (0.25, 0.5, 1.0)}
+    torch.testing.assert_close(fuse_on_grid(views, (33, 47)).logits, fuse(views).logits, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(32, 48), (33, 47), (1, 1)])
+def test_the_fast_module_leaves_views_on_the_grid(size: tuple[int, int]) -> None:
+    fused = HierarchicalMultiScale(Grid(), fast=True)(torch.rand(2, 3, *size), (0.25, 0.5, 1, 2))
+    assert fused.aux is not None
+    assert fused.logits.shape == fused.aux.shape == (2, 3, *size)
+    for scale, view in fused.views.items():
+        assert view.logits.shape[-2:] == tuple((side + 3) // 4 for side in scaled_size(size, scale))

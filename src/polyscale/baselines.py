@@ -86,17 +86,28 @@ class ExplicitMultiScale(nn.Module):
         scales: the fixed set of S scales, which contains 1.
         softmax: normalise the weights over scales (as in the paper); else they are used as they are (as in the released
             code).
+        fast: leave the views on the segmenter's grid, and resize them once, to the image's size.
     """
 
-    def __init__(self, segmenter: nn.Module, head: nn.Module, scales: Sequence[float], softmax: bool = True) -> None:
+    def __init__(
+        self,
+        segmenter: nn.Module,
+        head: nn.Module,
+        scales: Sequence[float],
+        softmax: bool = True,
+        fast: bool = False,
+    ) -> None:
         super().__init__()
         self.segmenter = segmenter
         self.head = head
         self.scales = check_scales(scales)
         self.softmax = softmax
+        self.fast = fast
 
     def forward(self, images: Tensor, scales: Sequence[float] | None = None) -> Fused:
-        """Images (N, 3, H, W) to logits (N, C, H, W); each view carries its weight as its attention, (N, 1, H, W).
+        """Images (N, 3, H, W) to logits (N, C, H, W).
+
+        Each view carries its weight as its attention, (N, 1, H, W), or with ``fast`` on scale 1's grid.
 
         Raises:
             ValueError: ``scales`` is given and is not the set that the head was made for.
@@ -106,7 +117,7 @@ class ExplicitMultiScale(nn.Module):
             raise ValueError(f"method 'explicit' is bound to its training scales {fixed}, got {list(scales)}")
         ascending = tuple(reversed(self.scales))
         order = (1.0, *(scale for scale in ascending if scale != 1.0))
-        views = {scale: look(self.segmenter, images, scale, features=True) for scale in order}
+        views = {scale: look(self.segmenter, images, scale, features=True, grid=self.fast) for scale in order}
         features = [view.features for view in views.values()]
         assert all(x is not None for x in features), "the segmenter gives no features"
         grid = features[0].shape[-2:]  # type: ignore[union-attr]
@@ -114,7 +125,8 @@ class ExplicitMultiScale(nn.Module):
         weights = weights.float() if weights.dtype in (torch.float16, torch.bfloat16) else weights
         if self.softmax:
             weights = weights.softmax(1)
-        weights = resize(weights, images.shape[-2:])
+        shown, weights = weights, resize(weights, images.shape[-2:])
+        shown = shown if self.fast else weights
 
         def combine(maps: Mapping[float, Tensor]) -> Tensor:
             terms = [
@@ -124,7 +136,7 @@ class ExplicitMultiScale(nn.Module):
 
         auxiliary = {scale: view.aux for scale, view in views.items() if view.aux is not None}
         weighted = {
-            scale: views[scale]._replace(attention=weights[:, ascending.index(scale) : ascending.index(scale) + 1])
+            scale: views[scale]._replace(attention=shown[:, ascending.index(scale) : ascending.index(scale) + 1])
             for scale in self.scales
         }
         logits = combine({scale: view.logits for scale, view in views.items()})

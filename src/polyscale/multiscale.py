@@ -7,8 +7,9 @@ A segmenter looks at the image at several scales. At scale ``s`` it gives class 
 
 The attention is relative, so a network trained on one pair of scales (0.5, 1) chains any set of scales afterwards.
 
-Unusual here: this is the exact mode, in which every view is brought to its own input's size before fusing. Sizes are
-whole-number arithmetic, so they stay right at odd sizes and in a traced graph. Only torch is imported.
+Unusual here: the fusion has two modes. The published, *exact* one brings every view to its own input's size first; the
+*fast* one fuses on the segmenter's own grid and enlarges only the result. Sizes are whole-number arithmetic, so they
+stay right at odd sizes and in a traced graph. Only torch is imported.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Fused", "HierarchicalMultiScale", "View", "check_scales", "fuse", "look", "resize", "scaled_size"]
+__all__ = [
+    "Fused",
+    "HierarchicalMultiScale",
+    "View",
+    "at_size",
+    "check_scales",
+    "fuse",
+    "fuse_on_grid",
+    "look",
+    "resize",
+    "scaled_size",
+]
 
 
 class View(NamedTuple):
@@ -45,7 +57,7 @@ class Fused(NamedTuple):
     aux: Tensor | None
     """Auxiliary class logits fused by the same attention, (N, C, H, W)."""
     views: dict[float, View]
-    """Scale -> its view at floor(H * scale) x floor(W * scale), finest first."""
+    """Scale -> its view, finest first: at floor(H * scale) x floor(W * scale), or on the segmenter's grid (fast)."""
 
 
 def check_scales(scales: Sequence[float]) -> tuple[float, ...]:
@@ -77,7 +89,9 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     return functional.interpolate(x, size=(height, width), mode="bilinear", align_corners=False)
 
 
-def look(segmenter: Callable[[Tensor], View], images: Tensor, scale: float, features: bool = False) -> View:
+def look(
+    segmenter: Callable[[Tensor], View], images: Tensor, scale: float, features: bool = False, grid: bool = False
+) -> View:
     """Show ``images`` (N, 3, H, W) to the segmenter at one scale.
 
     Args:
@@ -85,20 +99,27 @@ def look(segmenter: Callable[[Tensor], View], images: Tensor, scale: float, feat
         images: at scale 1.
         scale: above 0.
         features: keep the decoder's features, as they are; they take memory and few need them.
+        grid: leave the view on the segmenter's grid.
 
     Returns:
-        The view with logits, attention and aux brought to the scaled input's size, in at least float32.
+        The view in at least float32, its logits, attention and aux brought to the scaled input's size or, with
+        ``grid``, as they are.
     """
     scaled = resize(images, scaled_size(images.shape[-2:], scale))
-    size = scaled.shape[-2:]
-    view = segmenter(scaled)
+    logits, attention, aux, kept = segmenter(scaled)
+    attention, aux = (None if x is None else _at_least_float32(x) for x in (attention, aux))
+    view = View(_at_least_float32(logits), attention, aux, kept if features else None)
+    return view if grid else at_size(view, scaled.shape[-2:])
 
-    def full(x: Tensor | None) -> Tensor | None:
-        return None if x is None else resize(x.float() if x.dtype in (torch.float16, torch.bfloat16) else x, size)
 
-    logits = full(view.logits)
-    assert logits is not None
-    return View(logits, full(view.attention), full(view.aux), view.features if features else None)
+def at_size(view: View, size: Sequence[int]) -> View:
+    """The view with its logits, attention and aux brought to ``size``; its features stay as they are."""
+    attention, aux = (None if x is None else resize(x, size) for x in (view.attention, view.aux))
+    return View(resize(view.logits, size), attention, aux, view.features)
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def fuse(views: Mapping[float, View]) -> Fused:
@@ -116,6 +137,28 @@ def fuse(views: Mapping[float, View]) -> Fused:
     Raises:
         ValueError: scale 1 is missing, or a view other than the finest has no attention.
     """
+    return _chain(views, shrink=True)
+
+
+def fuse_on_grid(views: Mapping[float, View], size: Sequence[int]) -> Fused:
+    """The fast mode: chain views on the finest one's own grid, and resize the result, once, to ``size``.
+
+    Args:
+        views: scale -> view on the segmenter's grid; 1 must be among the scales.
+        size: (H, W) of the result.
+
+    Returns:
+        Logits and auxiliary logits at ``size``, and the views, finest first.
+
+    Raises:
+        ValueError: scale 1 is missing, or a view other than the finest has no attention.
+    """
+    fused = _chain(views, shrink=False)
+    return Fused(resize(fused.logits, size), None if fused.aux is None else resize(fused.aux, size), fused.views)
+
+
+def _chain(views: Mapping[float, View], shrink: bool) -> Fused:
+    """Fold the views from the finest scale down; ``shrink``: at scales from 1 up the result takes each view's size."""
     scales = check_scales(list(views))
     finest = views[scales[0]]
     logits, aux = finest.logits, finest.aux
@@ -125,14 +168,17 @@ def fuse(views: Mapping[float, View]) -> Fused:
             raise ValueError(
                 f"the view at scale {scale:g} has no attention map: the segmenter needs a scale-attention head"
             )
-        logits = _blend(logits, view.logits, view.attention, scale)
-        aux = None if aux is None or view.aux is None else _blend(aux, view.aux, view.attention, scale)
+        blend = _blend_down if shrink and scale >= 1 else _blend_up
+        logits = blend(logits, view.logits, view.attention)
+        aux = None if aux is None or view.aux is None else blend(aux, view.aux, view.attention)
     return Fused(logits, aux, {scale: views[scale] for scale in scales})
 
 
-def _blend(fused: Tensor, logits: Tensor, attention: Tensor, scale: float) -> Tensor:
-    if scale >= 1:
-        return attention * logits + (1 - attention) * resize(fused, logits.shape[-2:])
+def _blend_down(fused: Tensor, logits: Tensor, attention: Tensor) -> Tensor:
+    return attention * logits + (1 - attention) * resize(fused, logits.shape[-2:])
+
+
+def _blend_up(fused: Tensor, logits: Tensor, attention: Tensor) -> Tensor:
     size = fused.shape[-2:]
     return resize(attention * logits, size) + (1 - resize(attention, size)) * fused
 
@@ -147,18 +193,20 @@ class HierarchicalMultiScale(nn.Module):
             same arguments, that is called at the finest scale, whose attention is never read.
         skip_finest: False runs the attention head at the finest scale too, as the released training code does: the
             result is the same, but the head's batch-norm statistics then count that scale as well.
+        fast: fuse on the segmenter's grid; the views are left there.
     """
 
-    def __init__(self, segmenter: nn.Module, skip_finest: bool = True) -> None:
+    def __init__(self, segmenter: nn.Module, skip_finest: bool = True, fast: bool = False) -> None:
         super().__init__()
         self.segmenter = segmenter
         self.skip_finest = skip_finest
+        self.fast = fast
 
     def forward(self, images: Tensor, scales: Sequence[float] = (0.5, 1.0)) -> Fused:
         """Images (N, 3, H, W) to logits (N, C, H, W), auxiliary logits and the view of each scale."""
         # Coarsest first: batch-norm statistics are updated in the order of the published training.
         finest, *coarser = check_scales(scales)
-        views = {scale: look(self.segmenter, images, scale) for scale in reversed(coarser)}
+        views = {scale: look(self.segmenter, images, scale, grid=self.fast) for scale in reversed(coarser)}
         plain = getattr(self.segmenter, "without_attention", self.segmenter) if self.skip_finest else self.segmenter
-        views[finest] = look(plain, images, finest)
-        return fuse(views)
+        views[finest] = look(plain, images, finest, grid=self.fast)
+        return fuse_on_grid(views, images.shape[-2:]) if self.fast else fuse(views)

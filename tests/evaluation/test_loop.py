@@ -93,6 +93,18 @@ def test_one_look_at_each_scale_serves_all_rows(fakes, flip, passes):
     assert len(result.rows) == 7 + 2 * flip
 
 
+def test_fast_fusion_changes_the_networks_own_row_alone(fakes):
+    model, data = fakes.network("hierarchical"), fakes.Toys(SIZES)
+    exact = evaluate(model, data, compare=True)
+    model.fast = True
+    fast = evaluate(model, data, compare=True)
+    assert fast.rows["fused"].mean_iou == pytest.approx(exact.rows["fused"].mean_iou, abs=0.1)
+    assert fast.rows["fused"].confusion != exact.rows["fused"].confusion
+    for name in exact.rows.keys() - {"fused"}:
+        assert fast.rows[name].confusion == exact.rows[name].confusion
+    assert fast.attention == exact.attention
+
+
 def test_a_network_that_is_always_right(fakes):
     data = fakes.Toys([(24, 30)], noise=0)
     model = fakes.network("single")

@@ -10,7 +10,7 @@ from polyscale.inference.predictor import Predictor
 from polyscale.labels import LabelSpace
 from polyscale.multiscale import HierarchicalMultiScale, View
 
-METHODS = ("hierarchical", "explicit", "average", "single")
+METHODS = ("hierarchical", "fast", "explicit", "average", "single")
 
 
 class Stride4(nn.Module):
@@ -32,10 +32,11 @@ class Network(nn.Module):
     def __init__(self, method, num_classes, softmax=True):
         super().__init__()
         segmenter = Stride4(num_classes)
-        self.method = method
+        self.method = "hierarchical" if method == "fast" else method
         self.eval_scales = (1.0,) if method == "single" else (0.5, 1.0, 2.0)
         self.combined = {
             "hierarchical": lambda: HierarchicalMultiScale(segmenter),
+            "fast": lambda: HierarchicalMultiScale(segmenter, fast=True),
             "single": lambda: SingleScale(segmenter),
             "average": lambda: AveragePooling(segmenter),
             "explicit": lambda: ExplicitMultiScale(segmenter, nn.Conv2d(24, 3, 1), self.eval_scales, softmax),

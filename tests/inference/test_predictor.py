@@ -36,6 +36,13 @@ def test_the_result_is_that_of_the_network(any_predictor, photo):
     np.testing.assert_array_equal(prediction.image, image)
 
 
+def test_fast_fusion_shows_the_attention_of_exact_fusion(build, space, photo):
+    exact, fast = (Predictor(build(method), space, "cpu").predict(photo(33, 47)) for method in ("hierarchical", "fast"))
+    for scale, weight in exact.attention.items():
+        np.testing.assert_allclose(fast.attention[scale], weight, atol=1e-6)
+    assert 0 < np.abs(fast.probabilities - exact.probabilities).max() < 0.5
+
+
 def test_one_image_in_every_form_gives_one_result(predictor, photo, tmp_path):
     image = photo()
     Image.fromarray(image).save(tmp_path / "image.png")

@@ -29,7 +29,7 @@ from polyscale.evaluation.rows import (
     comparisons,
     row_names,
 )
-from polyscale.inference.attention import effective_weights
+from polyscale.inference.attention import at_input_sizes, effective_weights
 from polyscale.labels import LabelSpace
 from polyscale.metrics import SegmentationScores, top_class
 from polyscale.multiscale import Fused, View, look
@@ -195,7 +195,9 @@ class _Pass:
                 f"the network's output for {name!r} is not finite: its training diverged, the checkpoint is damaged or "
                 "fp16 overflowed; try an earlier checkpoint, bf16 or fp32"
             )
-        return fused._replace(aux=None, views={}), {s: View(view.logits, view.attention) for s, view in views.items()}
+        # Views of fast fusion are on the network's grid; what is made of them here is exact in either mode.
+        views = {s: View(view.logits, view.attention) for s, view in views.items()}
+        return fused._replace(aux=None, views={}), at_input_sizes(views, images.shape[-2:])
 
 
 def _read_ahead(data: "SegmentationData", indices: Sequence[int]) -> Iterator["Sample"]:

@@ -5,14 +5,31 @@ be compared with each other. The effective weights can: they are what the chain 
 scale's logits by.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from polyscale.multiscale import View, check_scales, resize
+from polyscale.multiscale import View, at_size, check_scales, resize, scaled_size
 
-__all__ = ["effective_weights"]
+__all__ = ["at_input_sizes", "effective_weights"]
+
+
+def at_input_sizes(views: Mapping[float, View], size: Sequence[int]) -> dict[float, View]:
+    """Views that fast fusion left on the network's grid, brought to the size of what the network was shown.
+
+    Args:
+        views: scale -> view.
+        size: (H, W) of the image.
+
+    Returns:
+        Scale -> view of floor(H * scale) x floor(W * scale); those that have this size already, unchanged.
+    """
+    sizes = {scale: scaled_size(size, scale) for scale in views}
+    return {
+        scale: view if view.logits.shape[-2:] == sizes[scale] else at_size(view, sizes[scale])
+        for scale, view in views.items()
+    }
 
 
 def effective_weights(views: Mapping[float, View], method: str) -> dict[float, Tensor]:
@@ -23,7 +40,7 @@ def effective_weights(views: Mapping[float, View], method: str) -> dict[float, T
     the logits, so the weights describe that step up to interpolation.
 
     Args:
-        views: scale -> view as ``Fused.views`` has it; 1 is among the scales.
+        views: scale -> view as exact fusion leaves it (see ``at_input_sizes``); 1 is among the scales.
         method: "hierarchical", "explicit", "average" or "single", as a model's ``method`` says.
 
     Returns:

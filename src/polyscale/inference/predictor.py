@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from polyscale.config import UserError
 from polyscale.data.images import read_image, to_rgb
-from polyscale.inference.attention import effective_weights
+from polyscale.inference.attention import at_input_sizes, effective_weights
 from polyscale.inference.prediction import Prediction
 from polyscale.labels import LabelSpace
-from polyscale.multiscale import Fused, check_scales
+from polyscale.multiscale import Fused, View, check_scales
 
 __all__ = ["ImageLike", "Precision", "Prediction", "Predictor", "choose_device", "load"]
 
@@ -157,7 +157,10 @@ class Predictor:
     def _pass(self, images: Tensor, scales: Sequence[float]) -> tuple[Tensor, dict[float, Tensor]]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             fused: Fused = self.model(images, scales)
-        return fused.logits.float().softmax(dim=1), effective_weights(fused.views, self.method)
+        # Of the logits only the size is needed, so one channel of them is enlarged where fusion left a smaller grid.
+        views = {scale: View(view.logits[:, :1], view.attention) for scale, view in fused.views.items()}
+        weights = effective_weights(at_input_sizes(views, images.shape[-2:]), self.method)
+        return fused.logits.float().softmax(dim=1), weights
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:

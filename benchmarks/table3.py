@@ -1,0 +1,142 @@
+"""The article's Table 3 on any data set and network: one scale, average pooling, explicit and hierarchical attention.
+
+    python benchmarks/table3.py --streets --out runs/table3-streets
+    python benchmarks/table3.py configs/camvid/lite0.yaml configs/camvid/holdout.yaml --out runs/table3-camvid \\
+        data.train.root=CAMVID data.val.root=CAMVID training.epochs=20
+
+For each seed three networks are trained with equal budgets (steps, crops, order of images): at one scale, which serves
+the rows of one scale and of average pooling, explicitly at (0.5, 1, 2), and hierarchically on the pair (0.5, 1).
+Training FLOPs are counted; step times are measured side by side. ``--streets`` takes the demo's recipe and draws other
+streets for each seed. Finished networks are kept in --out, so an interrupted run continues.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from cost import step_times, training_flops
+from record import save, show
+
+import polyscale
+from polyscale.cli.demo import RECIPE, SPLITS
+from polyscale.config import load_config, write_atomically
+from polyscale.data import open_data
+from polyscale.data.streets import write_streets
+from polyscale.evaluation import evaluate
+from polyscale.training import ExperimentConfig, train
+
+THREE, FOUR = (0.5, 1.0, 2.0), (0.25, 0.5, 1.0, 2.0)
+METHODS = {
+    "single": ["model.multiscale={method: average, fusion: exact}"],
+    "explicit": ["model.multiscale.method=explicit"],
+    "hierarchical": [],
+}
+# The rows of the table: title, network, scales, and the row of the network's evaluation.
+ROWS = (
+    ("single scale", "single", THREE, "scale 1"),
+    ("average pooling (0.5, 1, 2)", "single", THREE, "average of probabilities"),
+    ("average of logits (0.5, 1, 2)", "single", THREE, "average of logits"),
+    ("average pooling (0.25, 0.5, 1, 2)", "single", FOUR, "average of probabilities"),
+    ("explicit (0.5, 1, 2)", "explicit", THREE, "fused"),
+    ("hierarchical (0.5, 1, 2)", "hierarchical", THREE, "fused"),
+    ("hierarchical (0.25, 0.5, 1, 2)", "hierarchical", FOUR, "fused"),
+    ("  its scale 1 alone", "hierarchical", THREE, "scale 1"),
+    ("  its views averaged (0.5, 1, 2)", "hierarchical", THREE, "average of probabilities"),
+    ("  its views, constant attention", "hierarchical", THREE, "constant attention 0.5"),
+)
+
+
+def recipe(arguments: argparse.Namespace, method: str, seed: int) -> ExperimentConfig:
+    """The recipe of one network."""
+    changes = [f"seed={seed}", f"name=table3-{method}", *arguments.changes, *METHODS[method]]
+    if not arguments.streets:
+        return load_config(ExperimentConfig, arguments.recipes, changes)
+    root = json.dumps(str(arguments.out / f"data{seed}"))
+    changes += [f"data.train.root={root}", f"data.val={{kind: folder, split: val, root: {root}}}"]
+    return load_config(ExperimentConfig, [RECIPE, *arguments.recipes], changes)
+
+
+def run(arguments: argparse.Namespace, method: str, seed: int) -> dict[str, Any]:
+    """Train and score one network; {"0.5,1,2": evaluation, ...}."""
+    result = arguments.out / f"{method}{seed}.json"
+    if result.exists():
+        return dict(json.loads(result.read_text()))
+    if arguments.streets:
+        write_streets(arguments.out / f"data{seed}", SPLITS, seed=seed)
+    config = recipe(arguments, method, seed)
+    start = time.monotonic()
+    trained = train(config, arguments.out / f"{method}{seed}", resume=True)
+    if trained.signal is not None:  # stopped early: another call continues
+        raise SystemExit(128 + trained.signal)
+    scores: dict[str, Any] = {"training_seconds": time.monotonic() - start}
+    network = polyscale.load(trained.last).model
+    assert config.data.val is not None
+    data = open_data(config.data.val)
+    for scales in (THREE,) if method == "explicit" else (THREE, FOUR):
+        scores[_listed(scales)] = evaluate(network, data, scales, compare=True, boundary=False).to_json()
+    with write_atomically(result) as temporary:
+        temporary.write_text(json.dumps(scores))
+    return scores
+
+
+def _listed(scales: tuple[float, ...]) -> str:
+    return ",".join(f"{scale:g}" for scale in scales)
+
+
+def main() -> None:
+    """Train, score, print, record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--streets", action="store_true", help="the demo's recipe, on streets drawn for each seed")
+    parser.add_argument("--out", type=Path, default=Path("runs/table3"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("recipe", nargs="*", help="YAML files, then key=value changes")
+    arguments = parser.parse_args()
+    arguments.recipes = [Path(text) for text in arguments.recipe if "=" not in text]
+    arguments.changes = [text for text in arguments.recipe if "=" in text]
+    if not arguments.streets and not arguments.recipes:
+        parser.error("give a recipe, or --streets")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+
+    recipes = {method: recipe(arguments, method, arguments.seeds[0]) for method in METHODS}
+    if arguments.streets:
+        write_streets(arguments.out / f"data{arguments.seeds[0]}", SPLITS, seed=arguments.seeds[0])
+    validation = recipes["single"].data.val
+    assert validation is not None, "the recipe names no validation data"
+    num_classes = open_data(validation).label_space.num_classes
+    crop = recipes["single"].augment.crop
+    flops = {method: training_flops(config.model, crop, num_classes) for method, config in recipes.items()}
+    timed = arguments.out / "step_times.json"
+    if not timed.exists():
+        timed.write_text(json.dumps(step_times(recipes, num_classes)))
+    seconds = json.loads(timed.read_text())
+
+    results = {m: [run(arguments, m, seed) for seed in arguments.seeds] for m in METHODS}
+    values, rows = {}, []
+    for title, method, scales, name in ROWS:
+        scored = [100 * result[_listed(scales)]["rows"][name]["mean_iou"] for result in results[method]]
+        cost, pace = flops[method] / flops["single"], seconds[method] / seconds["single"]
+        spread = statistics.stdev(scored) if len(scored) > 1 else 0.0
+        values[title.strip()] = {"miou_percent": scored, "mean": statistics.mean(scored), "stdev": spread,
+                                 "training_flops_ratio": cost, "step_time_ratio": pace}  # fmt: skip
+        rows.append([title, f"{cost:.2f}x", f"{pace:.2f}x", f"{statistics.mean(scored):.1f}", f"{spread:.1f}",
+                     " ".join(f"{value:.1f}" for value in scored)])  # fmt: skip
+    title = f"{recipes['single'].name.removeprefix('table3-')}, seeds {arguments.seeds}"
+    show(title, ["row", "training FLOPs", "step time", "mIoU", "stdev", "each seed"], rows)
+    record = {
+        "data": "drawn streets" if arguments.streets else [str(path) for path in arguments.recipes],
+        "changes": [change for change in arguments.changes if ".root=" not in change],
+        "seeds": arguments.seeds,
+        "steps": None,
+        "training_flops_a_crop": flops,
+        "step_seconds": seconds,
+        "rows": values,
+    }
+    record.pop("steps")
+    save("table3-streets" if arguments.streets else "table3", record)
+
+
+if __name__ == "__main__":
+    main()
