@@ -6,6 +6,7 @@ import pytest
 
 from polyscale.cli.demo import RECIPE
 from polyscale.config import load_config
+from polyscale.data import open_data
 from polyscale.training import ExperimentConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -18,6 +19,27 @@ def test_recipe_is_valid(path: Path) -> None:
     config = load_config(ExperimentConfig, files)
     if path.name == "holdout.yaml":
         assert config.data.train.exclude == config.data.val.include == ("0006R0*",)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("folder", ["cityscapes", "mapillary"])
+def test_recipes_read_the_data_set_as_it_is_on_disk(folder: str, tmp_path: Path) -> None:
+    """Empty files under the names that the data set's owners give them."""
+    split, image, mask = {
+        "cityscapes": ("val", "leftImg8bit/val/ulm/ulm_0_leftImg8bit.png", "gtFine/val/ulm/ulm_0_gtFine_labelIds.png"),
+        "mapillary": ("validation", "validation/images/a_b.jpg", "validation/labels/a_b.png"),
+    }[folder]
+    for name in (image, mask):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    other = "leftImg8bit/val/ulm/ulm_0_gtFine_color.png" if folder == "cityscapes" else "validation/instances/a_b.png"
+    (tmp_path / other).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / other).touch()
+    for path in sorted((CONFIGS / folder).glob("*.yaml")):
+        config = load_config(ExperimentConfig, [path], [f"data.val.root={tmp_path}"]).data.val
+        assert config is not None
+        assert config.split == split  # type: ignore[union-attr]
+        (item,) = open_data(config).items
+        assert (item.image, item.mask) == (tmp_path / image, tmp_path / mask)
 
 
 def test_the_demos_recipe_is_valid() -> None:

@@ -135,3 +135,11 @@ def test_lite_weights_come_from_their_package(size):
         backbone(photo)
     # About 0.9; with a block's first two norms exchanged about 0.03.
     assert torch.tensor(agreement).median() > 0.7
+
+
+def test_a_wrapper_with_the_training_loss_is_taken_off(tmp_path):
+    """As HRNet's segmentation networks are stored."""
+    torch.save({"model.conv1.weight": torch.zeros(2), "loss.criterion.weight": torch.ones(3)}, tmp_path / "hrnet.pth")
+    assert list(pretrained.read_state_dict(tmp_path / "hrnet.pth")) == ["conv1.weight"]
+    torch.save({"model.weight": torch.zeros(2), "other": torch.ones(3)}, tmp_path / "other.pth")
+    assert list(pretrained.read_state_dict(tmp_path / "other.pth")) == ["model.weight", "other"]

@@ -31,6 +31,21 @@ def test_patch_stems_are_padded_and_cropped():
     assert torch.equal(maps[0], whole[0][..., :9, :12])
 
 
+def test_swins_windows_are_shifted_in_every_stage_and_at_every_size():
+    with torch.device("meta"):
+        body = build_backbone(BackboneConfig(name="swin_tiny_patch4_window7_224")).body
+    blocks = [block for stage in range(4) for block in body[f"layers_{stage}"].blocks]
+    assert [block.window_size for block in blocks] == [(7, 7)] * 12
+    assert [block.shift_size for block in blocks] == [(0, 0), (3, 3)] * 6
+
+
+def test_an_image_of_one_size_only_is_refused_in_one_line():
+    with pytest.raises(UserError) as caught:
+        build_backbone(BackboneConfig(name="maxvit_rmlp_pico_rw_256"))
+    assert "does not take images of every size" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("stride", [8, 16])
 def test_output_stride(stride):
     backbone = build_backbone(BackboneConfig(name="resnet18", output_stride=stride)).eval()

@@ -220,6 +220,7 @@ def test_the_label_space_is_named_found_or_given(root, monkeypatch):
     named = SPACE.model_copy(update={"name": "named"})
     named.to_yaml(root / "spaces/other.yaml")
     assert open_folder(FolderConfig(root=root, label_space="spaces/other.yaml")).label_space.name == "named"
+    assert open_folder(FolderConfig(root=root, label_space="cityscapes")).label_space.num_classes == 19
     monkeypatch.chdir(root / "spaces")
     assert open_folder(FolderConfig(root=root, label_space="other.yaml")).label_space.name == "named"
     given = SPACE.model_copy(update={"name": "given"})

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 
@@ -34,3 +36,23 @@ def test_one_image_trains_with_running_statistics_of_the_pooled_values():
     assert all(torch.isfinite(parameter.grad).all() for parameter in decoder.parameters())
     decoder([torch.cat([x, x + 1]) for x in maps])
     assert not torch.equal(norm.running_mean, torch.zeros(8))
+
+
+def test_the_fine_map_may_be_of_stride_2():
+    """As published with WideResNet-38 and Xception-71."""
+    for fine_stride, count in ((2, 4), (4, 6), (8, 8)):
+        config = SMALL.model_copy(update={"fine_stride": fine_stride})
+        assert build_decoder(config, (4, 6, 8), (2, 4, 8), 3).fine.in_channels == count
+    assert build_decoder(SMALL.model_copy(update={"fine_stride": 2}), (6, 8), (4, 8), 3).fine.in_channels == 6
+
+
+@pytest.mark.parametrize(
+    ("case", "channels"), [("deepv3plus_w38", (128, 256, 4096)), ("deepv3plus_x71", (64, 128, 2048))]
+)
+def test_tensors_have_the_shapes_of_the_published_network(golden, case, channels):
+    """The same shapes, though under other names and in another order."""
+    published = json.loads((golden / "manifests" / f"{case}.json").read_text())["state_dict"]
+    with torch.device("meta"):
+        decoder = build_decoder(DecoderConfig(kind="deeplabv3plus", fine_stride=2), channels, (2, 4, 8), 19)
+    theirs = sorted(shape for key, shape in published if not key.startswith("backbone."))
+    assert sorted(list(value.shape) for value in decoder.state_dict().values()) == theirs

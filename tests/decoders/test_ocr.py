@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from polyscale.decoders import DecoderConfig, build_decoder
@@ -59,3 +60,28 @@ def test_maps_are_resized_to_the_finest_and_joined():
     decoded = decoder([torch.randn(1, 2, 33, 47), torch.randn(1, 4, 17, 24), torch.randn(1, 6, 9, 12)])
     assert decoded.features.shape == (1, 16, 17, 24)
     assert decoded.logits.shape == decoded.aux.shape == (1, 3, 17, 24)
+
+
+def test_of_dilated_stages_only_the_deepest_map_is_joined():
+    config = DecoderConfig(kind="ocr", ocr_channels=16, ocr_key_channels=8)
+    dilated = (64, 256, 512, 1024, 2048), (2, 4, 8, 8, 8)
+    with torch.device("meta"):
+        assert build_decoder(config, *dilated, 3).pixels[0].in_channels == 256 + 2048
+        coarse = build_decoder(config.model_copy(update={"fine_stride": 8}), *dilated, 3)
+    assert coarse.pixels[0].in_channels == 2048
+
+
+@pytest.mark.parametrize(
+    ("channels", "strides", "fine_stride", "joined"),
+    [((48, 96, 192, 384), (4, 8, 16, 32), 4, 720), ((128, 256, 4096), (2, 4, 8), 8, 4096)],
+)
+def test_published_sizes_with_a_pyramid_in_front(channels, strides, fine_stride, joined):
+    """Tensor shapes of the published OCRNetASPP; the pyramid's rates are those of stride 8 on HRNet, too."""
+    config = DecoderConfig(kind="ocr", ocr_pyramid=True, fine_stride=fine_stride)
+    with torch.device("meta"):
+        decoder = build_decoder(config, channels, strides, 19)
+    shapes = {key: tuple(value.shape) for key, value in decoder.state_dict().items()}
+    assert shapes["aspp.branches.1.0.weight"] == (256, joined, 3, 3)
+    assert shapes["pixels.0.weight"] == (512, 1280, 3, 3)
+    assert shapes["auxiliary.0.weight"] == (1280, 1280, 1, 1)
+    assert [branch[0].dilation[0] for branch in decoder.aspp.branches] == [1, 12, 24, 36]

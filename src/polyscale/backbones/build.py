@@ -20,10 +20,22 @@ def build_backbone(config: BackboneConfig) -> Backbone:
         from polyscale.backbones.tiny import TinyBackbone
 
         return TinyBackbone(config)
+    if config.name == "wide_resnet38":
+        from polyscale.backbones.wide_resnet38 import WideResNet38Backbone
+
+        return WideResNet38Backbone(config)
+    if config.name == "aligned_xception71":
+        from polyscale.backbones.xception71 import AlignedXception71Backbone
+
+        return AlignedXception71Backbone(config)
     if config.name.startswith("hrnet_"):
         from polyscale.backbones.hrnet import HRNetBackbone
 
         return HRNetBackbone(config)
+    from polyscale.backbones.vit import ViTBackbone, is_plain_transformer
+
+    if is_plain_transformer(config.name):
+        return ViTBackbone(config)
     from polyscale.backbones.pyramid import TimmBackbone
 
     return TimmBackbone(config)

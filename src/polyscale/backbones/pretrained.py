@@ -76,7 +76,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         raise UserError(
             f"cannot read weights from {path}: {reason}; a state dict of tensors (.safetensors or .pth) is needed"
         ) from None
-    for wrapper in ("state_dict", "model", "model_state"):
+    for wrapper in ("state_dict", "model", "model_state", "model_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     tensors = (
@@ -88,7 +88,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         raise UserError(f"{path} holds no tensors by name; a state dict (.safetensors or .pth) is needed")
     if all(key.startswith("module.") for key in tensors):
         tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
-    return tensors
+    # HRNet's segmentation networks are stored inside a wrapper that also holds the training loss.
+    wrapped = {key.removeprefix("model."): value for key, value in tensors.items() if not key.startswith("loss.")}
+    return wrapped if all(key.startswith(("model.", "loss.")) for key in tensors) else tensors
 
 
 def load_strictly(body: Any, state: Mapping[str, Tensor], name: str, source: str) -> None:
@@ -172,7 +174,9 @@ def _load_from_hub(body: Any, config: BackboneConfig, options: dict[str, Any]) -
     if overlay is None and not reachable(_address(source)):
         raise _unavailable(name, "the hub cannot be reached")
     try:
-        loaded = timm.create_model(name, features_only=True, pretrained=True, pretrained_cfg_overlay=overlay, **options)
+        loaded = timm.create_model(
+            name, pretrained=True, pretrained_cfg_overlay=overlay, **{"features_only": True, **options}
+        )
     except Exception as error:  # the hub's client raises many kinds
         raise _unavailable(name, (str(error).splitlines() or [type(error).__name__])[0]) from None
     body.load_state_dict(loaded.state_dict(), strict=True)

@@ -1,9 +1,11 @@
 """Feature pyramids of timm models.
 
 Unusual here: models differ in what they do at sizes that their stride does not divide. Convolutions with padding give
-ceil(H / stride), as the contract asks; patch-wise stems (ConvNeXt, Swin) give the floor, or refuse. One look at a 33 x
-33 image, when the model is built, tells which it is; only the second kind is padded at the right and bottom (repeating
-the border) and its maps cropped, so that the first kind stays exactly the network that others trained.
+ceil(H / stride), as the contract asks; patch-wise stems (ConvNeXt, Swin) give the floor, or refuse. A look at an image
+of 33 x 33 pixels and at one of a single pixel, when the model is built, tells which it is; only the second kind is
+padded at the right and bottom (repeating the border) and its maps cropped, so that the first kind stays exactly the
+network that others trained. Swin's windows are cut and shifted in the same way at every size (timm shrinks them to the
+size of the images in pretraining).
 """
 
 import difflib
@@ -18,10 +20,11 @@ from torch.nn import functional
 
 from polyscale.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, BackboneConfig, map_size
 from polyscale.backbones.checkpointing import hold_statistics_when_recomputing
+from polyscale.backbones.inhouse import IN_HOUSE
 from polyscale.backbones.pretrained import load_pretrained
 from polyscale.config import UserError
 
-__all__ = ["TimmBackbone", "create_body", "normalisation"]
+__all__ = ["TimmBackbone", "create_body", "enable_checkpointing", "first_line", "normalisation"]
 
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -46,10 +49,17 @@ class TimmBackbone(Backbone):
         self.strides = tuple(int(stride) for stride in info.reduction())
         self.mean, self.std = normalisation(config.name)
         self.channels_first = str(getattr(self.body, "output_fmt", None) or "NCHW").endswith("NCHW")
-        self.multiple = 1 if self._gives_ceil_sizes() else math.lcm(*self.strides)
+        self.multiple = 1
+        if self._failure_at(max(self.strides) + 1) is not None or self._failure_at(1) is not None:
+            self.multiple = math.lcm(*self.strides)
+            if (failure := self._failure_at(3 * self.multiple)) is not None:
+                raise UserError(
+                    f"backbone {config.name!r} does not take images of every size ({failure}); "
+                    "use for example convnext_tiny, swin_tiny_patch4_window7_224 or vit_small_patch16_dinov3"
+                )
         load_pretrained(self.body, config)
         if config.checkpointing:
-            _enable_checkpointing(self.body, config.name)
+            enable_checkpointing(self.body, config.name)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Normalised images (N, 3, H, W) to maps (N, channels[k], ceil(H / strides[k]), ceil(W / strides[k]))."""
@@ -66,21 +76,19 @@ class TimmBackbone(Backbone):
         maps: list[Tensor] = self.body(x)
         return maps if self.channels_first else [x.permute(0, 3, 1, 2) for x in maps]
 
-    def _gives_ceil_sizes(self) -> bool:
-        """Whether the model alone keeps the contract at a size that is odd on every level."""
-        side = max(self.strides) + 1
+    def _failure_at(self, side: int) -> str | None:
+        """Why the model alone does not keep the contract for a square image of this side; None where it does."""
         was_training = self.body.training
         self.body.eval()
         try:
             with torch.no_grad():
                 maps = self._maps(torch.zeros(1, 3, side, side))
-        except (RuntimeError, AssertionError, ValueError):
-            return False
+        except (RuntimeError, AssertionError, ValueError) as error:
+            return first_line(error)
         finally:
             self.body.train(was_training)
-        return all(
-            tuple(x.shape[-2:]) == map_size((side, side), stride) for x, stride in zip(maps, self.strides, strict=True)
-        )
+        sizes = [map_size((side, side), stride) for stride in self.strides]
+        return None if [tuple(x.shape[-2:]) for x in maps] == sizes else f"its maps of {side} pixels are not {sizes}"
 
 
 def create_body(config: BackboneConfig, **options: Any) -> Any:
@@ -90,18 +98,20 @@ def create_body(config: BackboneConfig, **options: Any) -> Any:
         UserError: timm has no such model, it has no feature maps, or it lacks an option asked for.
     """
     if not timm.is_model(config.name):
-        close = difflib.get_close_matches(config.name, [*timm.list_models(), "tiny"], n=3, cutoff=0.0)
+        close = difflib.get_close_matches(config.name, [*timm.list_models(), *IN_HOUSE], n=3, cutoff=0.0)
         raise UserError(
             f"unknown backbone {config.name!r}; close names: {', '.join(close)}; "
-            "'tiny' or any timm model with feature maps is allowed"
+            f"{', '.join(IN_HOUSE)} or any timm model with feature maps is allowed"
         )
     if config.drop_path:
         options["drop_path_rate"] = config.drop_path
+    if config.name.startswith("swin"):
+        options |= {"strict_img_size": False, "always_partition": True}
     body = _create(config.name, config.output_stride, options)
     if isinstance(body, Exception):
         raise UserError(
             _refused_option(config, options)
-            or f"backbone {config.name!r} gives no feature maps in timm ({_first_line(body)}); "
+            or f"backbone {config.name!r} gives no feature maps in timm ({first_line(body)}); "
             "use for example resnet50 or convnext_tiny"
         )
     if config.dilate_first_blocks:
@@ -156,7 +166,12 @@ def _dilate_first_blocks(body: Any, name: str) -> None:
             conv.dilation, conv.padding = model.dilation, model.padding
 
 
-def _enable_checkpointing(body: Any, name: str) -> None:
+def enable_checkpointing(body: Any, name: str) -> None:
+    """Let a timm model compute its activations again in the backward pass.
+
+    Raises:
+        UserError: timm cannot do this for the model.
+    """
     try:
         body.set_grad_checkpointing(True)
     except (AttributeError, AssertionError, NotImplementedError):
@@ -164,5 +179,6 @@ def _enable_checkpointing(body: Any, name: str) -> None:
     hold_statistics_when_recomputing(body)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of a library's message, or the error's name where it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__

@@ -18,6 +18,7 @@ from pydantic import field_validator, model_validator
 from polyscale.config import Config, UserError
 from polyscale.data.images import IMAGE_SUFFIXES, read_image
 from polyscale.data.items import DataError, Item, Sample
+from polyscale.data.known_spaces import known_space, known_spaces
 from polyscale.data.layout import Found, first_three, keep, list_items, merge_splits, template_parts
 from polyscale.data.masks import read_color_mask, read_mask
 from polyscale.labels import LabelSpace
@@ -52,8 +53,9 @@ class FolderConfig(Config):
             ``{split}``.
         masks: ``required`` refuses images without a mask, ``optional`` reads them without labels, ``none`` ignores all
             masks.
-        label_space: YAML file of the label space, relative to the root or the working directory; by default
-            ``label_space.yaml`` in the root.
+        label_space: YAML file of the label space, relative to the root or the working directory, or the name of one
+            that comes with the package (``cityscapes``, ``mapillary-vistas-1.2``); by default ``label_space.yaml`` in
+            the root.
         color_coded: masks are RGB in the colours of the label space's classes.
         ignore_colors: colours of such masks that mean *ignored*.
         include: name patterns; only items that fit one are kept.
@@ -282,6 +284,8 @@ def _find_label_space(config: FolderConfig, fallback: LabelSpace | None) -> Labe
     root = config.root.expanduser()
     if config.label_space is not None:
         path = config.label_space.expanduser()
+        if str(path) in known_spaces():
+            return known_space(str(path))
         return LabelSpace.from_yaml(root / path if (root / path).is_file() else path)
     if (root / LABEL_SPACE_FILE).is_file():
         return LabelSpace.from_yaml(root / LABEL_SPACE_FILE)

@@ -32,6 +32,14 @@ def build_decoder(config: DecoderConfig, channels: Sequence[int], strides: Seque
         from polyscale.decoders.ocr import OCRDecoder
 
         return OCRDecoder(config, channels, strides, num_classes)
+    if config.kind == "deeplabv3":
+        from polyscale.decoders.deeplabv3 import DeepLabV3Decoder
+
+        return DeepLabV3Decoder(config, channels, strides, num_classes)
+    if config.kind == "deeperlab":
+        from polyscale.decoders.deeperlab import DeeperLabDecoder
+
+        return DeeperLabDecoder(config, channels, strides, num_classes)
     from polyscale.decoders.deeplabv3plus import DeepLabV3PlusDecoder
 
     return DeepLabV3PlusDecoder(config, channels, strides, num_classes)

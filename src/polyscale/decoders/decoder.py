@@ -14,34 +14,52 @@ from torch.nn import functional
 
 from polyscale.config import Config
 
-__all__ = ["Decoded", "Decoder", "DecoderConfig", "conv_norm_act", "finest_place", "initialise", "resize_like"]
+__all__ = [
+    "Decoded",
+    "Decoder",
+    "DecoderConfig",
+    "conv_norm_act",
+    "deepest_places",
+    "finest_place",
+    "initialise",
+    "resize_like",
+]
 
 
 class DecoderConfig(Config):
     """Which decoder, and its sizes; an option that does not belong to the chosen kind has no effect.
 
     Attributes:
-        kind: ``light`` (feature pyramid with few channels), ``ocr`` (object-contextual representations) or
-            ``deeplabv3plus``.
+        kind: ``light`` (feature pyramid with few channels), ``ocr`` (object-contextual representations),
+            ``deeplabv3``, ``deeplabv3plus`` or ``deeperlab``.
         light_channels: channels of the light decoder.
         light_context: whether the light decoder mixes its coarsest map with averages over windows and the whole image;
             with a single map it never does.
         ocr_channels: channels of OCR's pixel features.
         ocr_key_channels: channels in which OCR compares pixels with object regions.
-        aspp_channels: channels of each branch of DeepLabV3+'s pyramid, and of its segmentation head.
-        aspp_rates: dilations of the pyramid's 3 x 3 branches at output stride 16; doubled at 8, halved at 32.
+        ocr_pyramid: put the pyramid in front of OCR, on the maps that it joins.
+        pyramid: what DeepLab and ``ocr_pyramid`` put on the coarsest map: ``aspp``, or ``dpc``, the dense prediction
+            cell.
+        aspp_channels: channels of each branch of the pyramid, and of DeepLab's segmentation heads.
+        aspp_rates: dilations of ASPP's 3 x 3 branches at output stride 16; doubled at 8 and finer, halved at 32.
+        fine_stride: stride of the fine map that DeepLabV3+ adds, and of the finest map that OCR joins; the next coarser
+            one where the backbone has none. Published: 4 with ResNet and HRNet, 2 with WideResNet-38 and Xception-71;
+            OCR on a dilated backbone 8.
         fine_channels: channels that DeepLabV3+ keeps of its fine map.
         dropout: probability of dropping a channel or value in training; None for what was published (OCR 0.05, light
             0.1).
     """
 
-    kind: Literal["light", "ocr", "deeplabv3plus"] = "light"
+    kind: Literal["light", "ocr", "deeplabv3", "deeplabv3plus", "deeperlab"] = "light"
     light_channels: int = Field(default=96, ge=8)
     light_context: bool = True
     ocr_channels: int = Field(default=512, ge=8)
     ocr_key_channels: int = Field(default=256, ge=8)
+    ocr_pyramid: bool = False
+    pyramid: Literal["aspp", "dpc"] = "aspp"
     aspp_channels: int = Field(default=256, ge=8)
     aspp_rates: tuple[int, ...] = Field(default=(6, 12, 18), min_length=1)
+    fine_stride: Literal[2, 4, 8] = 4
     fine_channels: int = Field(default=48, ge=1)
     dropout: float | None = Field(default=None, ge=0.0, lt=1.0)
 
@@ -71,9 +89,15 @@ class Decoder(nn.Module, ABC):
         """Maps (N, channels[k], h_k, w_k), fine to coarse, to what is decoded on the grid of the finest used map."""
 
 
-def finest_place(strides: Sequence[int]) -> int:
-    """Index of the finest map with a stride of at least 4; the coarsest map where all are finer."""
-    return next((place for place, stride in enumerate(strides) if stride >= 4), len(strides) - 1)
+def finest_place(strides: Sequence[int], at_least: int = 4) -> int:
+    """Index of the finest map with a stride of at least ``at_least``; the coarsest map where all are finer."""
+    return next((place for place, stride in enumerate(strides) if stride >= at_least), len(strides) - 1)
+
+
+def deepest_places(strides: Sequence[int], at_least: int = 1) -> list[int]:
+    """Indices of the deepest map of each stride from ``at_least`` on, fine to coarse: dilated stages repeat strides."""
+    first = finest_place(strides, at_least)
+    return [place for place in range(first, len(strides)) if strides[place] not in strides[place + 1 :]]
 
 
 def resize_like(x: Tensor, reference: Tensor) -> Tensor:
@@ -83,11 +107,13 @@ def resize_like(x: Tensor, reference: Tensor) -> Tensor:
 
 
 def conv_norm_act(
-    channels_in: int, channels_out: int, kernel: int = 1, dilation: int = 1, bias: bool = False
+    channels_in: int, channels_out: int, kernel: int = 1, dilation: int | tuple[int, int] = 1, bias: bool = False
 ) -> nn.Sequential:
-    """Convolution that keeps the size, batch norm, ReLU."""
+    """Convolution that keeps the size, batch norm, ReLU; ``dilation`` may differ in height and width."""
+    high, wide = (dilation, dilation) if isinstance(dilation, int) else dilation
+    padding = (high * (kernel // 2), wide * (kernel // 2))
     return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=bias),
+        nn.Conv2d(channels_in, channels_out, kernel, padding=padding, dilation=(high, wide), bias=bias),
         nn.BatchNorm2d(channels_out),
         nn.ReLU(inplace=True),
     )

@@ -6,16 +6,19 @@ mixed precision, because half precision drops the weight of a pixel in a large i
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from polyscale.decoders.aspp import build_pyramid
 from polyscale.decoders.decoder import (
     Decoded,
     Decoder,
     DecoderConfig,
     conv_norm_act,
-    finest_place,
+    deepest_places,
     initialise,
     resize_like,
 )
@@ -27,9 +30,10 @@ class OCRDecoder(Decoder):
     """Soft object regions from auxiliary logits; each pixel then looks at the regions that resemble it.
 
     Args:
-        config: reads ``ocr_channels``, ``ocr_key_channels`` and ``dropout``.
+        config: reads ``ocr_channels``, ``ocr_key_channels``, ``ocr_pyramid`` (and then the pyramid's sizes),
+            ``fine_stride`` and ``dropout``.
         channels: channels of the backbone's maps.
-        strides: strides of the backbone's maps; those of at least 4 are used.
+        strides: strides of the backbone's maps; the deepest map of each stride from ``fine_stride`` on is used.
         num_classes: C.
     """
 
@@ -38,8 +42,12 @@ class OCRDecoder(Decoder):
     ) -> None:
         super().__init__()
         self.feature_channels = width = config.ocr_channels
-        self.first = finest_place(strides)
-        joined = sum(channels[self.first :])
+        self.places = deepest_places(strides, config.fine_stride)
+        joined = sum(channels[place] for place in self.places)
+        self.aspp: nn.Module = nn.Identity()
+        if config.ocr_pyramid:
+            self.aspp = pyramid = build_pyramid(config, joined, strides[self.places[0]])
+            joined = pyramid.channels
         self.auxiliary = nn.Sequential(*conv_norm_act(joined, joined, bias=True), nn.Conv2d(joined, num_classes, 1))
         self.pixels = conv_norm_act(joined, width, 3, bias=True)
         self.attention = ObjectAttention(width, config.ocr_key_channels)
@@ -50,8 +58,8 @@ class OCRDecoder(Decoder):
 
     def forward(self, maps: list[Tensor]) -> Decoded:
         """Maps (N, channels[k], h_k, w_k) to features (N, ocr_channels, h, w), logits and aux (N, C, h, w)."""
-        used = maps[self.first :]
-        x = torch.cat([resize_like(map_, used[0]) for map_ in used], dim=1)
+        used = [maps[place] for place in self.places]
+        x = self.aspp(torch.cat([resize_like(map_, used[0]) for map_ in used], dim=1))
         aux = self.auxiliary(x)
         pixels = self.pixels(x)
         context = self.attention(pixels, object_regions(pixels, aux))
@@ -69,7 +77,7 @@ def object_regions(pixels: Tensor, logits: Tensor) -> Tensor:
     Returns:
         (N, F, C, 1), at least float32.
     """
-    with torch.autocast(pixels.device.type, enabled=False):
+    with _without_autocast(pixels.device.type):
         weights = _at_least_float32(logits).flatten(2).softmax(dim=2)
         regions = _at_least_float32(pixels).flatten(2) @ weights.transpose(1, 2)
     return regions.unsqueeze(3)
@@ -100,6 +108,11 @@ class ObjectAttention(nn.Module):
         mixed = (weights.to(value.dtype) @ value).transpose(1, 2).unflatten(2, pixels.shape[-2:])
         context: Tensor = self.out(mixed)
         return context
+
+
+def _without_autocast(device: str) -> AbstractContextManager[Any]:
+    # The meta device, on which costs are counted, knows no autocast.
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

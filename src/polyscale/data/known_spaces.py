@@ -1,0 +1,30 @@
+"""Label spaces of public data sets that come with the package, as YAML files that may be copied and changed."""
+
+from pathlib import Path
+
+from polyscale.config import UserError
+from polyscale.labels import LabelSpace
+
+__all__ = ["known_space", "known_spaces"]
+
+_FOLDER = Path(__file__).parent / "spaces"
+
+
+def known_spaces() -> tuple[str, ...]:
+    """Their names."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+
+
+def known_space(name: str) -> LabelSpace:
+    """The label space of that name.
+
+    Example:
+        >>> known_space("cityscapes").names[:3]
+        ('road', 'sidewalk', 'building')
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if name not in known_spaces():
+        raise UserError(f"no label space {name!r} comes with the package, only {', '.join(known_spaces())}")
+    return LabelSpace.from_yaml(_FOLDER / f"{name}.yaml")
