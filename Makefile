@@ -15,10 +15,10 @@ PYTEST := OMP_NUM_THREADS=1 $(RUN) pytest -n 2 -q
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench docs
+.PHONY: help setup demo test test-all check format bench parity dry-run docs
 
 help:
-	@echo "make setup | demo | test | test-all | check | format | bench | docs"
+	@echo "make setup | demo | test | test-all | check | format | bench | parity | dry-run | docs"
 
 setup: $(INSTALLED)
 
@@ -55,6 +55,16 @@ format: setup
 BENCHMARKS ?= benchmarks/training_flops.py benchmarks/drawing_speed.py
 bench: setup
 	@for script in $(BENCHMARKS); do echo "== $$script"; $(VENV)/bin/python $$script || exit 1; done
+
+# Compare with stored outputs of the authors' implementation: make parity GOLDEN=DIR
+parity:
+	@test -n "$(GOLDEN)" || { echo "error: name the folder of stored cases: make parity GOLDEN=DIR" >&2; exit 2; }
+	@$(MAKE) --no-print-directory setup
+	@$(VENV)/bin/python benchmarks/parity.py "$(GOLDEN)"
+
+# Builds every recipe's network and trains it for one step; minutes, as HRNet-W48 and WideResNet-38 are among them.
+dry-run: setup
+	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/dry_run.py $(CONFIGS)
 
 docs: setup
 	@mkdir -p docs/reference

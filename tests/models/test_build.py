@@ -52,6 +52,17 @@ def test_results_have_the_images_size(method: str, size: tuple[int, int]) -> Non
     assert torch.isfinite(fused.logits).all()
 
 
+def test_fusion_is_exact_or_fast() -> None:
+    images = torch.rand(1, 3, 33, 47)
+    with torch.inference_mode():
+        exact, fast = (build(fusion=fusion)(images) for fusion in ("exact", "fast"))
+    assert exact.views[1.0].logits.shape[-2:] == (33, 47)
+    assert fast.views[1.0].logits.shape[-2:] == (9, 12)
+    torch.testing.assert_close(fast.logits, exact.logits, rtol=0, atol=0.1 * float(exact.logits.abs().max()))
+    with pytest.raises(UserError, match="average.*fast fusion"):
+        tiny(method="average", fusion="fast")
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_one_image_alone_equals_itself_in_a_batch(method: str) -> None:
     model = build(method=method)
@@ -185,3 +196,29 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: py
         save_checkpoint(path, build(), SPACE)
     assert path.read_bytes() == before
     assert [item.name for item in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_attention_from_pairs_and_a_head_without_batch_norm(tmp_path: Path) -> None:
+    pairs = build(attention={"channels": 4, "source": "pair"})
+    plain = build(method="explicit", attention={"channels": 4, "batch_norm": False})
+    for model in (pairs, plain):
+        save_checkpoint(tmp_path / "m.safetensors", model, SPACE)
+        loaded = load_checkpoint(tmp_path / "m.safetensors").model
+        images = torch.rand(1, 3, 21, 30)
+        with torch.inference_mode():
+            torch.testing.assert_close(loaded(images).logits, model(images).logits)
+    assert pairs.combined.head[0].in_channels == 2 * 8
+    # The released head's border: two pixels more than the features have.
+    assert plain.combined.head(torch.zeros(1, 24, 5, 7)).shape == (1, 3, 7, 9)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"method": "explicit", "attention": {"source": "pair"}}, "remove attention.source"),
+        ({"attention": {"batch_norm": False}}, "remove attention.batch_norm"),
+    ],
+)
+def test_attention_of_another_method_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        validate(MultiScaleConfig, values)

@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 import polyscale
-from polyscale.cli import data
+from polyscale.cli import autolabel, data
 from polyscale.cli.demo import demo_command
 from polyscale.cli.evaluate import evaluate_command
+from polyscale.cli.import_reference import import_reference_command
 from polyscale.cli.predict import predict_command
 from polyscale.cli.train import train_command
 
@@ -25,7 +26,9 @@ app.command("demo")(demo_command)
 app.command("train")(train_command)
 app.command("evaluate")(evaluate_command)
 app.command("predict")(predict_command)
+app.command("import-reference")(import_reference_command)
 app.add_typer(data.app, name="data")
+app.add_typer(autolabel.app, name="autolabel")
 
 
 def _print_version(wanted: bool) -> None:

@@ -13,21 +13,27 @@ from polyscale.decoders import DecoderConfig, build_decoder
 from polyscale.labels import LabelSpace
 from polyscale.models.segmenter import ScaleAttention, Segmenter
 from polyscale.multiscale import Fused, HierarchicalMultiScale, check_scales
+from polyscale.pairs import PairwiseMultiScale
 
 __all__ = ["AttentionConfig", "Method", "ModelConfig", "MultiScaleConfig", "MultiScaleModel", "build_model"]
 
 Method = Literal["hierarchical", "single", "average", "explicit"]
+Combined = HierarchicalMultiScale | PairwiseMultiScale | SingleScale | AveragePooling | ExplicitMultiScale
 
 
 class AttentionConfig(Config):
     """The scale-attention head."""
 
-    channels: int = Field(256, ge=1)
-    """Width of its two hidden layers (256 as published)."""
+    channels: int = Field(128, ge=1)
+    """Width of its two hidden layers. 256 as published; 128 keeps the training of a pair at 1.27 times one scale's."""
     initial: float | None = Field(None, gt=0, lt=1)
     """Attention before training; null as published (no bias, about 0.5)."""
     softmax: bool = True
     """Explicit only: normalise the weights over scales (as in Chen et al. 2016); false as in the released code."""
+    source: Literal["scale", "pair"] = "scale"
+    """Hierarchical only: read it from one scale's features, as published, or from those of two neighbouring scales."""
+    batch_norm: bool = True
+    """Explicit only: false for the released head of one 3 x 3 convolution without batch norm (512 channels there)."""
 
 
 class MultiScaleConfig(Config):
@@ -41,6 +47,8 @@ class MultiScaleConfig(Config):
     train_scales: tuple[float, ...] = ()
     eval_scales: tuple[float, ...] = ()
     attention: AttentionConfig = AttentionConfig()
+    fusion: Literal["exact", "fast"] = "exact"
+    """Fuse at each view's input size as published, or on the decoder's own grid."""
 
     @field_validator("train_scales", "eval_scales")
     @classmethod
@@ -67,6 +75,12 @@ class MultiScaleConfig(Config):
             raise ValueError("method 'single' evaluates at scale 1 only; choose method average to pool several scales")
         if self.method == "hierarchical" and len(self.train_scales) < 2:
             raise ValueError("method 'hierarchical' needs a pair of train_scales, for example [0.5, 1]")
+        if self.method in ("single", "average") and self.fusion != "exact":
+            raise ValueError(f"method {self.method!r} has no fast fusion; remove fusion")
+        if self.method != "hierarchical" and self.attention.source != "scale":
+            raise ValueError(f"method {self.method!r} reads no pairs of scales; remove attention.source")
+        if self.method != "explicit" and not self.attention.batch_norm:
+            raise ValueError(f"method {self.method!r} has no head without batch norm; remove attention.batch_norm")
         if self.method == "explicit" and self.eval_scales != self.train_scales:
             raise ValueError("method 'explicit' is bound to its train_scales; remove eval_scales")
         return self
@@ -84,14 +98,14 @@ class MultiScaleModel(nn.Module):
     """A segmenter and the way it is combined over scales, behind one call for all four methods.
 
     Args:
-        combined: one of the four modules of ``multiscale`` and ``baselines``.
+        combined: one of the modules of ``multiscale``, ``pairs`` and ``baselines``.
         config: what it was built from.
         num_classes: C.
     """
 
     def __init__(
         self,
-        combined: HierarchicalMultiScale | SingleScale | AveragePooling | ExplicitMultiScale,
+        combined: Combined,
         config: ModelConfig,
         num_classes: int,
     ) -> None:
@@ -147,17 +161,26 @@ def build_model(config: ModelConfig, label_space: LabelSpace | int) -> MultiScal
     head = settings.attention
     width = decoder.feature_channels
     match settings.method:
+        case "hierarchical" if head.source == "pair":
+            pairs = ScaleAttention(2 * width, head.channels, initial=head.initial)
+            combined: Combined = PairwiseMultiScale(Segmenter(backbone, decoder), pairs, settings.fusion == "fast")
         case "hierarchical":
             attention = ScaleAttention(width, head.channels, initial=head.initial)
-            combined: HierarchicalMultiScale | SingleScale | AveragePooling | ExplicitMultiScale = (
-                HierarchicalMultiScale(Segmenter(backbone, decoder, attention))
-            )
+            combined = HierarchicalMultiScale(Segmenter(backbone, decoder, attention), fast=settings.fusion == "fast")
         case "single":
             combined = SingleScale(Segmenter(backbone, decoder))
         case "average":
             combined = AveragePooling(Segmenter(backbone, decoder))
         case "explicit":
             number = len(settings.train_scales)
-            weights = ScaleAttention(width * number, head.channels, maps=number, sigmoid=False)
-            combined = ExplicitMultiScale(Segmenter(backbone, decoder), weights, settings.train_scales, head.softmax)
+            weights = ScaleAttention(
+                width * number, head.channels, maps=number, sigmoid=False, batch_norm=head.batch_norm
+            )
+            combined = ExplicitMultiScale(
+                Segmenter(backbone, decoder),
+                weights,
+                settings.train_scales,
+                head.softmax,
+                fast=settings.fusion == "fast",
+            )
     return MultiScaleModel(combined, config, num_classes)

@@ -24,25 +24,38 @@ class ScaleAttention(nn.Sequential):
         sigmoid: end in a sigmoid, so that the maps lie in [0, 1].
         initial: the hierarchical attention's value before training, everywhere and for every input, through the last
             layer's bias; None keeps the published layer, which has no bias.
+        batch_norm: False leaves out the norms and the second convolution, as the released explicit head without batch
+            norm does; its last convolution has a border of one pixel, so that its maps are two pixels larger.
     """
 
     def __init__(
-        self, in_channels: int, channels: int = 256, maps: int = 1, sigmoid: bool = True, initial: float | None = None
+        self,
+        in_channels: int,
+        channels: int = 256,
+        maps: int = 1,
+        sigmoid: bool = True,
+        initial: float | None = None,
+        batch_norm: bool = True,
     ) -> None:
-        last = nn.Conv2d(channels, maps, 1, bias=initial is not None)
+        last = nn.Conv2d(channels, maps, 1, padding=0 if batch_norm else 1, bias=initial is not None)
         if initial is not None:
             nn.init.zeros_(last.weight)
             assert last.bias is not None
             nn.init.constant_(last.bias, float(torch.logit(torch.tensor(initial))) if sigmoid else initial)
+        first = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+        squash = nn.Sigmoid() if sigmoid else nn.Identity()
+        if not batch_norm:
+            super().__init__(first, nn.ReLU(inplace=True), last, squash)
+            return
         super().__init__(
-            nn.Conv2d(in_channels, channels, 3, padding=1, bias=False),
+            first,
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
             last,
-            nn.Sigmoid() if sigmoid else nn.Identity(),
+            squash,
         )
 
 

@@ -1,0 +1,300 @@
+"""The paper's Table 4 (arXiv:2005.10821): do a teacher's labels make a better student than coarse ones?
+
+A part of the training images keeps its fine labels; the others have coarse polygons. Each row is a student of the same
+network, recipe and number of steps; only its labels differ:
+
+    fine            the images with fine labels alone
+    fine + coarse   and as many of the others with coarse polygons
+    auto 0.5, 0.9   and as many of the others with the labels of a teacher, kept where its probability is 0.5 or 0.9
+    round 2         the same at 0.5, with the student of "auto 0.5" as the teacher
+    all fine        every image with fine labels: the bound
+
+The teacher is the network of "fine + coarse" (the released recipe's choice), or of another row with --teacher. It sees
+the images only; coarse polygons do not constrain it. Its labels are audited against the fine ones that the others have
+in truth.
+
+    python benchmarks/table4.py --data streets
+    python benchmarks/table4.py --data camvid --camvid CAMVID --steps 500
+
+streets: drawn scenes with exact labels, other ones for each seed; scored on 60 more. camvid: the train part without the
+sequence 0006R0; the first quarter of each sequence keeps fine labels; scored on 0006R0 and on the official val part
+(one clip from the middle of a training sequence, which flatters).
+
+Each finished network leaves one JSON file in --out, so an interrupted run continues.
+"""
+
+import argparse
+import json
+import math
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from record import save, show
+
+import polyscale
+from polyscale.autolabel import AutolabelConfig, autolabel
+from polyscale.autolabel.audit import audit
+from polyscale.cli.demo import RECIPE
+from polyscale.config import UserError, dump_yaml, load_config, validate, write_atomically
+from polyscale.data import CAMVID, CamVidConfig, FolderConfig, MixConfig, open_data
+from polyscale.data.streets import write_streets
+from polyscale.data.streets_coarse import coarse_labels
+from polyscale.evaluation import evaluate
+from polyscale.training import ExperimentConfig, train
+
+SCALES = (0.5, 1.0, 2.0)
+ROWS = {"fine": None, "fine + coarse": None, "auto 0.5": 0.5, "auto 0.9": 0.9, "round 2": 0.5, "all fine": None}
+"""Row -> threshold of its auto-labels."""
+STREETS = {"train": 240, "val": 60}
+CAMVID_RECIPE = Path(__file__).parent.parent / "configs/camvid/lite0.yaml"
+HELD_OUT = "0006R0*"
+
+
+class Streets:
+    """Drawn streets, other ones for each seed."""
+
+    def __init__(self, arguments: argparse.Namespace, seed: int) -> None:
+        self.root = arguments.out / f"streets{seed}"
+        write_streets(self.root, STREETS, seed=seed, coarse=True)
+        names = [item.name for item in open_data(self.root, "train").items]
+        self.fine = tuple(names[: arguments.fine or 30])
+        self.recipe = load_config(ExperimentConfig, [RECIPE])
+
+    def labels(self, kind: str, part: str) -> FolderConfig:
+        """The ``part`` ("fine", "rest" or "all") of the training images with their fine or coarse labels."""
+        chosen = {"fine": {"include": self.fine}, "rest": {"exclude": self.fine}, "all": {}}[part]
+        folder = {"fine": "masks", "coarse": "coarse"}[kind]
+        templates = {"image": "images/{split}/{name}", "mask": folder + "/{split}/{name}"}
+        return FolderConfig(root=self.root, split="train", **templates, **chosen)
+
+    @property
+    def tests(self) -> dict[str, Any]:
+        """What is scored; the first is the table's."""
+        return {"val": open_data(self.root, "val")}
+
+
+class CamVid:
+    """CamVid without the sequence that is held out; the first quarter of each sequence keeps fine labels."""
+
+    def __init__(self, arguments: argparse.Namespace, seed: int) -> None:
+        if arguments.camvid is None:
+            raise UserError("--data camvid needs --camvid FOLDER with train, trainannot, val and valannot")
+        self.root = Path(arguments.camvid)
+        self.coarse = arguments.out / f"coarse{seed}"
+        data = open_data(CamVidConfig(root=self.root, split="train", exclude=(HELD_OUT,)))
+        sequences: dict[str, list[str]] = {}
+        for item in data.items:
+            sequences.setdefault(item.name.partition("_")[0], []).append(item.name)
+        quarters = [names[: arguments.fine or math.ceil(len(names) / 4)] for names in sequences.values()]
+        self.fine = tuple(name for names in quarters for name in names)
+        CAMVID.to_yaml(self.coarse / "label_space.yaml")
+        for index, item in enumerate(data.items):
+            path = self.coarse / "train" / f"{item.name}.png"
+            if not path.exists():
+                labels = data.read(index).labels
+                assert labels is not None
+                with write_atomically(path) as temporary:
+                    Image.fromarray(CAMVID.decode(coarse_labels(labels, [seed, index]))).save(temporary)
+        self.recipe = load_config(ExperimentConfig, [CAMVID_RECIPE])
+
+    def labels(self, kind: str, part: str) -> FolderConfig:
+        """The ``part`` ("fine", "rest" or "all") of the training images with their fine or coarse labels."""
+        chosen: dict[str, Any] = {"fine": {"include": self.fine}}.get(part, {"exclude": (HELD_OUT,)})
+        if part == "rest":
+            chosen["exclude"] += self.fine
+        masks = self.root.resolve() / "trainannot" if kind == "fine" else self.coarse.resolve() / "train"
+        return FolderConfig(
+            root=self.root,
+            image="train/{name}",
+            mask=f"{masks}/{{name}}",
+            label_space=(self.coarse / "label_space.yaml").resolve(),
+            **chosen,
+        )
+
+    @property
+    def tests(self) -> dict[str, Any]:
+        """What is scored; the first is the table's."""
+        held_out = CamVidConfig(root=self.root, split="train", include=(HELD_OUT,))
+        return {"0006R0, held out": open_data(held_out), "official val": open_data(self.root, "val")}
+
+
+class Experiment:
+    """All rows of one seed."""
+
+    def __init__(self, arguments: argparse.Namespace, seed: int) -> None:
+        self.arguments, self.seed, self.out = arguments, seed, arguments.out
+        self.data = {"streets": Streets, "camvid": CamVid}[arguments.data](arguments, seed)
+
+    def row(self, name: str) -> dict[str, Any]:
+        """Scores of one student; trained, and its labels made, where that is not done yet."""
+        result = self.out / f"{_slug(name)}-{self.seed}.json"
+        if result.exists():
+            return dict(json.loads(result.read_text()))
+        threshold = ROWS[name]
+        teacher = "auto 0.5" if name == "round 2" else self.arguments.teacher
+        labels = None if threshold is None else self.auto_labels(name, teacher, threshold)
+        start = time.monotonic()
+        last = self.train(name, labels)
+        values: dict[str, Any] = {"row": name, "seed": self.seed, "training_seconds": time.monotonic() - start}
+        if labels is not None:
+            found = audit(labels, open_data(self.data.labels("fine", "rest")))
+            values["labels"] = {
+                quality.name: {
+                    "precision": quality.precision, "coverage": quality.coverage, "recall": quality.recall
+                }
+                for quality in found.at()
+            }  # fmt: skip
+            values["teacher"] = teacher
+            values["curve"] = {level: found.at(level)[-1].precision for level in found.thresholds}
+        model = polyscale.load(last, "cpu").model
+        values["tests"] = {
+            test: evaluate(model, data, SCALES, compare=True).to_json() for test, data in self.data.tests.items()
+        }
+        with write_atomically(result) as temporary:
+            temporary.write_text(json.dumps(values))
+        return values
+
+    def auto_labels(self, name: str, teacher: str, threshold: float) -> Path:
+        """The labels that a teacher gives the images without fine ones; its folder."""
+        self.row(teacher)  # trains it where it is not there yet
+        images = self.out / f"rest{self.seed}.yaml"
+        images.write_text(dump_yaml(self.data.labels("coarse", "rest").model_dump(mode="json")), encoding="utf-8")
+        folder: Path = self.out / f"labels-{_slug(name)}-{self.seed}"
+        settings = AutolabelConfig(threshold=threshold, scales=SCALES, confidence=True, confidence_stride=1)
+        autolabel(self.run_folder(teacher) / "last.safetensors", images, folder, settings, device="cpu")
+        return folder
+
+    def train(self, name: str, labels: Path | None) -> Path:
+        """The student of a row; its checkpoint."""
+        fine = self.data.labels("fine", "fine").model_dump(mode="json")
+        others = str(labels) if labels is not None else self.data.labels("coarse", "rest").model_dump(mode="json")
+        sources = {"fine": {"data": fine}, "others": {"data": others}}
+        mix = {"kind": "mix", "sources": sources, "balance": "equal"}
+        alone = {"fine": fine, "all fine": self.data.labels("fine", "all").model_dump(mode="json")}
+        values = self.data.recipe.model_dump(mode="json")
+        steps, batch = self.arguments.steps, values["training"]["batch_size"]
+        # All students take the same number of steps, whatever they have to learn from.
+        values |= {"name": f"table4-{_slug(name)}", "seed": self.seed, "data": {"train": alone.get(name, mix)}}
+        values["training"] |= {"epochs": 5, "epoch_length": math.ceil(steps / 5) * batch, "check_data": False}
+        config = validate(ExperimentConfig, values)
+        assert name in alone or isinstance(config.data.train, MixConfig)
+        return train(config, self.run_folder(name), resume=True).last
+
+    def run_folder(self, name: str) -> Path:
+        """Where a row's student is trained."""
+        folder: Path = self.out / f"run-{_slug(name)}-{self.seed}"
+        return folder
+
+
+def _slug(name: str) -> str:
+    return name.replace(" + ", "-").replace(" ", "-")
+
+
+def summarise(results: dict[str, list[dict[str, Any]]], test: str) -> dict[str, Any]:
+    """Mean and spread of each row, its gain over "fine + coarse" seed by seed, and how much of the gap it closes."""
+    scores = {
+        name: [100 * result["tests"][test]["rows"]["fused"]["mean_iou"] for result in row]
+        for name, row in results.items()
+    }
+    low, high = (statistics.mean(scores[name]) for name in ("fine", "all fine"))
+    rows = {}
+    for name, values in scores.items():
+        gains = [value - coarse for value, coarse in zip(values, scores["fine + coarse"], strict=True)]
+        rows[name] = {
+            "seeds": values,
+            "mean": statistics.mean(values),
+            "stdev": _stdev(values),
+            "gain_over_coarse": statistics.mean(gains),
+            "gain_over_coarse_stdev": _stdev(gains),
+            "gap_closed": (statistics.mean(values) - low) / (high - low) if high != low else None,
+        }
+    return rows
+
+
+def _stdev(values: list[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def print_summary(title: str, rows: dict[str, Any]) -> None:
+    """The table."""
+    show(
+        title,
+        ["labels", "mIoU", "stdev", "over fine + coarse", "stdev", "gap closed %", "each seed"],
+        [
+            [
+                name,
+                f"{row['mean']:.2f}",
+                f"{row['stdev']:.2f}",
+                f"{row['gain_over_coarse']:+.2f}",
+                f"{row['gain_over_coarse_stdev']:.2f}",
+                "-" if row["gap_closed"] is None else f"{100 * row['gap_closed']:.0f}",
+                " ".join(f"{value:.1f}" for value in row["seeds"]),
+            ]
+            for name, row in rows.items()
+        ],
+    )
+
+
+def main() -> None:
+    """Train, label, score, print, record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", choices=["streets", "camvid"], default="streets")
+    parser.add_argument("--camvid", type=Path, help="CamVid's folder with train, trainannot, val, valannot")
+    parser.add_argument("--fine", type=int, help="images with fine labels (CamVid: of each sequence)")
+    parser.add_argument("--steps", type=int, default=400, help="of every student")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--teacher", choices=["fine", "fine + coarse"], default="fine + coarse")
+    parser.add_argument("--out", type=Path, help="by default runs/table4-DATA")
+    parser.add_argument("--results", type=Path, help="folder of the record; by default benchmarks/results")
+    arguments = parser.parse_args()
+    arguments.out = arguments.out or Path(f"runs/table4-{arguments.data}")
+    settings = {key: getattr(arguments, key) for key in ("data", "fine", "steps", "teacher")}
+    remember(arguments.out / "settings.json", settings)
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in ROWS}
+    for seed in arguments.seeds:
+        experiment = Experiment(arguments, seed)
+        for name in ROWS:
+            results[name].append(experiment.row(name))
+            print(f"seed {seed}, {name}: done", flush=True)
+    tests = list(results["fine"][0]["tests"])
+    summaries = {test: summarise(results, test) for test in tests}
+    for test, rows in summaries.items():
+        print_summary(f"mIoU on {arguments.data}, {test}; {arguments.steps} steps, seeds {arguments.seeds}", rows)
+    labels = {name: [result.get("labels") for result in row] for name, row in results.items() if ROWS[name] is not None}
+    seconds = {name: [result["training_seconds"] for result in row] for name, row in results.items()}
+    values = {**settings, "seeds": arguments.seeds, "scales": SCALES, "tests": summaries}
+    save(
+        f"table4-{arguments.data}",
+        {**values, "by_class": by_class(results, tests[0]), "labels": labels, "training_seconds": seconds},
+        arguments.results,
+    )
+
+
+def by_class(results: dict[str, list[dict[str, Any]]], test: str) -> dict[str, dict[str, float]]:
+    """IoU of each class and row in percent, mean over seeds."""
+    return {
+        name: {
+            title: statistics.mean(
+                100 * (result["tests"][test]["rows"]["fused"]["per_class"][title]["iou"] or 0) for result in row
+            )
+            for title in row[0]["tests"][test]["rows"]["fused"]["per_class"]
+        }
+        for name, row in results.items()
+    }
+
+
+def remember(path: Path, settings: dict[str, Any]) -> None:
+    """Networks of other settings are not mixed with these."""
+    if path.exists():
+        before = json.loads(path.read_text())
+        if before != settings:
+            raise UserError(f"{path.parent} holds networks of {before}, not {settings}; choose another --out")
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(settings))
+
+
+if __name__ == "__main__":
+    main()

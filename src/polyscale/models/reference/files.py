@@ -1,0 +1,126 @@
+"""From a file of the authors', or of a project with the same networks, to an ordinary checkpoint.
+
+Unusual here: nothing but tensors is unpickled. PyTorch's own reader of tensors (``weights_only``) is told of inert
+stand-ins for numpy's numbers, because the authors' files keep their scores as such; a file that asks for anything else
+is refused. PaddleSeg's files are pickles of arrays, and read in the same way without Paddle.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from polyscale.config import UserError
+from polyscale.data.known_spaces import known_space
+from polyscale.labels import LabelSpace
+from polyscale.models.build import ModelConfig
+from polyscale.models.checkpoint import save_checkpoint
+from polyscale.models.reference.layouts import to_reference
+from polyscale.models.reference.load import load_reference
+from polyscale.models.reference.network import describe
+from polyscale.models.reference.numpy_pickle import read_array_pickle, stand_ins
+
+__all__ = ["Imported", "import_reference", "read_tensors"]
+
+_SPACES = {19: "cityscapes", 65: "mapillary-vistas-1.2"}
+_WRAPPERS = ("state_dict", "model", "model_state")
+_UNSUPPORTED = re.compile(r"GLOBAL ([\w.]+)|unrecognized function (.{1,60})")
+
+
+class Imported(NamedTuple):
+    """What was imported."""
+
+    config: ModelConfig
+    label_space: LabelSpace
+    origin: str
+    """The project whose names the tensors had."""
+    exact: bool
+    """Whether the network computes just what the origin's does; where not, its weights are a start for training."""
+
+
+def import_reference(
+    file: str | Path,
+    out: str | Path,
+    label_space: LabelSpace | None = None,
+    scales: Sequence[float] | None = None,
+) -> Imported:
+    """Write the network in ``file`` as a Polyscale checkpoint.
+
+    Args:
+        file: ``.pth`` of NVIDIA/semantic-segmentation or HRNet-OCR, or ``.pdparams`` of PaddleSeg.
+        out: the checkpoint to write.
+        label_space: of the network's classes; None for Cityscapes where it has 19, Mapillary Vistas 1.2 where 65.
+        scales: those of explicit attention where they are not the published ones, or of the pair that the network was
+            trained with.
+
+    Raises:
+        UserError: the file cannot be read safely, holds no network that can be built here, has tensors without a place
+            or lacks some, or the label space does not fit; one line.
+    """
+    file, out = Path(file), Path(out)
+    if out.is_dir():
+        raise UserError(f"{out} is a folder; name the file to write, for example {out / (file.stem + '.safetensors')}")
+    layout = to_reference(read_tensors(file), str(file))
+    label_space = _label_space(file, describe(layout.state, str(file), scales).num_classes, label_space)
+    model = load_reference(layout.state, str(file), scales, layout.mean, layout.std)
+    info = {"imported_from": file.name, "origin": layout.origin, "exact": layout.exact}
+    save_checkpoint(out, model, label_space, info)
+    return Imported(model.config, label_space, layout.origin, layout.exact)
+
+
+def _label_space(file: Path, num_classes: int, given: LabelSpace | None) -> LabelSpace:
+    """The one given, if it fits, or the public one with as many classes."""
+    if given is None and num_classes not in _SPACES:
+        raise UserError(
+            f"{file} tells {num_classes} classes apart, and which they are it does not say; give their names with "
+            "--label-space FILE.yaml"
+        )
+    space = known_space(_SPACES[num_classes]) if given is None else given
+    if space.num_classes != num_classes:
+        raise UserError(
+            f"{file} tells {num_classes} classes apart, the label space {space.name!r} has {space.num_classes}; "
+            "give the one that it was trained with"
+        )
+    return space
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Name -> tensor of a ``.pth`` or ``.pdparams`` file; what else it holds is left out.
+
+    Raises:
+        UserError: the file is missing or damaged, asks for more than tensors, or holds none by name.
+    """
+    if not path.is_file():
+        raise UserError(f"no such file: {path}" + ("; it is a folder, name the file in it" if path.is_dir() else ""))
+    if path.suffix == ".pdparams":
+        arrays = read_array_pickle(path)
+        content: Any = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+    else:
+        content = _load(path)
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    named = content.items() if isinstance(content, Mapping) else ()
+    tensors = {str(name): value.detach() for name, value in named if isinstance(value, Tensor)}
+    if not tensors:
+        raise UserError(f"{path} holds no tensors by name; a checkpoint or a state dict is needed")
+    return tensors
+
+
+def _load(path: Path) -> Any:
+    allowed: list[Any] = [(stand_in, name) for name, stand_in in stand_ins().items()]
+    try:
+        with torch.serialization.safe_globals(allowed):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged files raise many kinds
+        asked = _UNSUPPORTED.search(str(error))
+        if asked:
+            raise UserError(
+                f"{path} holds more than tensors ({asked[1] or asked[2]}), which could run as code when read; if you "
+                "trust it, load it with PyTorch and save its state_dict alone"
+            ) from None
+        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]
+        raise UserError(f"cannot read {path}: {reason}; a PyTorch checkpoint (.pth) is needed") from None

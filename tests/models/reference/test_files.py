@@ -1,0 +1,105 @@
+"""Files as the authors wrote them become ordinary checkpoints."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from polyscale.cli import main
+from polyscale.config import UserError
+from polyscale.data.known_spaces import known_space
+from polyscale.labels import LabelClass, LabelSpace
+from polyscale.models import load_checkpoint, read_metadata
+from polyscale.models.reference import import_reference
+from polyscale.models.reference.files import read_tensors
+
+
+def as_the_authors_save(state: dict[str, torch.Tensor], **more: Any) -> dict[str, Any]:
+    wrapped = {f"module.{key}": value for key, value in state.items()}
+    optimizer = {"state": {0: {"momentum_buffer": torch.zeros(2)}}, "param_groups": [{"lr": 0.01, "params": [0]}]}
+    return {"state_dict": wrapped, "optimizer": optimizer, "epoch": 3, "command": "train.py --x"} | more
+
+
+def test_a_checkpoint_becomes_one_that_predicts(
+    reference_state: dict[str, torch.Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = {"mean_iu": np.float64(0.86), "num_batches": np.int64(9), "ious": np.arange(19.0)}
+    torch.save(as_the_authors_save(reference_state, **scores), tmp_path / "best.pth")
+    out = tmp_path / "w18.safetensors"
+    assert main(["import-reference", str(tmp_path / "best.pth"), str(out)]) == 0
+    said = capsys.readouterr()
+    assert said.out.strip() == str(out)
+    assert "hrnet_w18 with decoder ocr, method hierarchical, 19 classes of cityscapes" in said.err
+    metadata = read_metadata(out)
+    assert metadata.label_space == known_space("cityscapes")
+    assert metadata.info["imported_from"] == "best.pth"
+    model = load_checkpoint(out).model
+    torch.testing.assert_close(model.segmenter.decoder.classifier.bias, reference_state["ocr.cls_head.bias"])
+    Image.fromarray(np.full((33, 40, 3), 90, np.uint8)).save(tmp_path / "photo.png")
+    assert main(["predict", str(out), str(tmp_path / "photo.png"), "--out", str(tmp_path / "p")]) == 0
+    ids = {number for item in metadata.label_space.classes for number in item.ids}
+    assert set(np.unique(Image.open(tmp_path / "p" / "labels" / "photo.png"))) <= ids
+
+
+def test_files_of_old_pytorch_are_read(reference_state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    some = dict(list(reference_state.items())[:9])
+    content = as_the_authors_save(some, mean_iu=np.float32(0.5))
+    torch.save(content, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert read_tensors(tmp_path / "old.pth").keys() == {f"module.{key}" for key in some}
+
+
+class Harmful:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.marker,)
+
+
+def test_code_in_a_file_is_named_and_not_run(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "epoch": Harmful(tmp_path / "harmed")}, tmp_path / "bad.pth")
+    with pytest.raises(UserError, match="holds more than tensors") as caught:
+        read_tensors(tmp_path / "bad.pth")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "harmed").exists()
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "empty", "text", "no tensors"])
+def test_other_files_are_one_line(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "file.pth"
+    match kind:
+        case "folder":
+            path.mkdir()
+        case "empty":
+            path.write_bytes(b"")
+        case "text":
+            path.write_text("hello")
+        case "no tensors":
+            torch.save({"epoch": 3}, path)
+    with pytest.raises(UserError) as caught:
+        read_tensors(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_label_spaces_must_fit(reference_state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    torch.save(reference_state, tmp_path / "a.pth")
+    with pytest.raises(UserError, match="tells 19 classes apart, the label space 'mapillary-vistas-1.2' has 65"):
+        import_reference(tmp_path / "a.pth", tmp_path / "a.safetensors", known_space("mapillary-vistas-1.2"))
+    with pytest.raises(UserError, match="is a folder; name the file"):
+        import_reference(tmp_path / "a.pth", tmp_path)
+    heads = ("ocr.cls_head", "ocr.aux_head.2")
+    few = {key: value[:4] if key.startswith(heads) else value for key, value in reference_state.items()}
+    torch.save(few, tmp_path / "b.pth")
+    with pytest.raises(UserError, match="tells 4 classes apart, and which they are it does not say"):
+        import_reference(tmp_path / "b.pth", tmp_path / "b.safetensors")
+    space = LabelSpace(classes=tuple(LabelClass(name=name, color=(1, 2, 3)) for name in "abcd"))
+    space.to_yaml(tmp_path / "four.yaml")
+    arguments = [str(tmp_path / "b.pth"), str(tmp_path / "b.safetensors")]
+    assert main(["import-reference", *arguments, "--label-space", str(tmp_path / "four.yaml")]) == 0
+    assert read_metadata(tmp_path / "b.safetensors").label_space.names == ("a", "b", "c", "d")
+    assert main(["import-reference", *arguments, "--label-space", "vistas"]) == 2
+    assert main(["import-reference", *arguments, "--label-space", str(tmp_path / "four.yaml"), "--scales", "1"]) == 2
