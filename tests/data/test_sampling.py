@@ -1,3 +1,4 @@
+import hashlib
 import pickle
 from collections import Counter
 
@@ -7,7 +8,7 @@ from scipy.stats import chisquare
 
 from polyscale.config import UserError, validate
 from polyscale.data.centroids import Centroids, tile_centroids
-from polyscale.data.sampling import ClassUniformConfig, Draw, EpochSampler, shard
+from polyscale.data.sampling import ClassUniformConfig, Draw, EpochSampler, SourceShare, shard
 
 
 def table(*rows, names=("road", "car", "pole", "train")):
@@ -178,3 +179,87 @@ def test_an_epoch_shorter_than_a_step_is_an_error():
 def test_a_draw_goes_to_worker_processes():
     draw = Draw(3, (4, 5), 6)
     assert pickle.loads(pickle.dumps(draw)) == draw
+
+
+def mixed(config, *sources, epoch_length=120, seed=0):
+    """Ten fine images and twenty automatic ones: the table of ``skewed``."""
+    return EpochSampler(30, seed, skewed(), config, epoch_length, sources)
+
+
+def origins(draws):
+    return Counter("fine" if draw.index < 10 else "auto" for draw in draws)
+
+
+PLAIN, CLASSES = ClassUniformConfig(), ClassUniformConfig(fraction=1.0)
+FINE = SourceShare("fine", 10)
+
+
+def test_one_source_draws_what_no_sources_draw():
+    for config in (PLAIN, ClassUniformConfig(fraction=0.5)):
+        alone = EpochSampler(30, 4, skewed(), config, 77)
+        source = EpochSampler(30, 4, skewed(), config, 77, [SourceShare("all", 30)])
+        assert [source.epoch(epoch) for epoch in range(3)] == [alone.epoch(epoch) for epoch in range(3)]
+
+
+def test_draws_are_those_of_the_first_release():
+    # A run that was started before must resume to the same numbers.
+    draws = EpochSampler(30, 4, skewed(), ClassUniformConfig(fraction=0.5, boost={"car": 2.0}), 40).epoch(3)
+    text = " ".join(f"{draw.index}:{draw.centre}" for draw in draws)
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "d0aba2d7ad6a5fea"
+
+
+def test_sources_of_equal_ratio_are_drawn_equally_often_and_anew_each_epoch():
+    sampler = mixed(PLAIN, FINE, SourceShare("auto", 20), epoch_length=20)
+    seen = set()
+    for epoch in range(5):
+        draws = sampler.epoch(epoch)
+        assert origins(draws) == {"fine": 10, "auto": 10}
+        assert sorted(draw.index for draw in draws if draw.index < 10) == list(range(10)), "each fine image once"
+        seen.add(frozenset(draw.index for draw in draws if draw.index >= 10))
+        assert len({draw.index for draw in draws}) == 20
+    assert len(seen) == 5
+
+
+def test_sources_are_drawn_by_their_ratio():
+    sampler = mixed(PLAIN, FINE, SourceShare("auto", 20, ratio=3.0), epoch_length=82)
+    counts = [origins(sampler.epoch(epoch))["auto"] for epoch in range(40)]
+    assert set(counts) == {61, 62}, "to within one draw, and not the same one each time"
+
+
+def test_after_its_last_epoch_a_source_is_not_drawn_and_the_others_fill_the_epoch():
+    half = ClassUniformConfig(fraction=0.5)
+    sampler = mixed(half, FINE, SourceShare("auto", 20, until_epoch=2))
+    assert [origins(sampler.epoch(epoch))["auto"] > 0 for epoch in range(4)] == [True, True, False, False]
+    assert all(len(sampler.epoch(epoch)) == 120 for epoch in range(4))
+
+
+def test_sources_divide_each_class_where_both_have_it():
+    draws = mixed(CLASSES, FINE, SourceShare("auto", 20)).epoch(0)
+    by_class = {y: origins(d for d in draws if d.centre is not None and d.centre[0] == y) for y in (5, 6, 7)}
+    assert by_class == {5: {"fine": 20, "auto": 20}, 6: {"fine": 20, "auto": 20}, 7: {"fine": 40}}
+
+
+def test_a_boost_changes_where_a_class_is_drawn_from_and_not_how_often():
+    draws = mixed(CLASSES, FINE, SourceShare("auto", 20, boost={"car": 3.0, "road": 0.0})).epoch(0)
+    by_class = {y: origins(d for d in draws if d.centre is not None and d.centre[0] == y) for y in (5, 6)}
+    assert by_class == {5: {"fine": 40}, 6: {"fine": 10, "auto": 30}}
+
+
+def test_a_source_may_be_drawn_for_some_classes_only():
+    config = ClassUniformConfig(fraction=0.5)
+    draws = mixed(config, FINE, SourceShare("auto", 20, plain=False, classes=("car",))).epoch(0)
+    assert origins(draw for draw in draws if draw.centre is None) == {"fine": 60}
+    assert origins(draw for draw in draws if draw.centre is not None) == {"fine": 50, "auto": 10}
+
+
+def test_a_class_that_only_an_ended_source_has_is_left_out_afterwards():
+    rows = [(item, 0, 5, item, 9) for item in range(3)] + [(3, 1, 6, 3, 9)]
+    sources = [SourceShare("fine", 3), SourceShare("auto", 1, until_epoch=1)]
+    sampler = EpochSampler(4, 0, table(*rows), CLASSES, 10, sources)
+    assert [{d.centre[0] for d in sampler.epoch(epoch)} for epoch in (0, 1)] == [{5, 6}, {5}]
+
+
+@pytest.mark.parametrize("wrong", [{"boost": {"buss": 1.0}}, {"classes": ("buss",)}])
+def test_a_sources_class_that_does_not_exist_is_named(wrong):
+    with pytest.raises(UserError, match=r"source 'auto': (boost|classes) names 'buss', which is no class"):
+        mixed(CLASSES, FINE, SourceShare("auto", 20, **wrong))

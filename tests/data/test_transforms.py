@@ -9,7 +9,7 @@ from scipy.stats import kstest
 
 from polyscale.config import UserError, validate
 from polyscale.data import transforms
-from polyscale.data.transforms import AugmentConfig, augment
+from polyscale.data.transforms import AugmentConfig, augment, augment_planes
 from polyscale.labels import IGNORE
 
 STEP = 8  # levels of grey per pixel in images that encode where they are: rounding to bytes is then 1/16 of a pixel
@@ -296,3 +296,20 @@ def test_bad_options_are_refused_in_one_line(values, message):
     with pytest.raises(UserError, match=message) as caught:
         validate(AugmentConfig, values)
     assert "\n" not in str(caught.value)
+
+
+def test_planes_take_the_same_source_pixels_whatever_is_done_to_them():
+    image, labels = random_pair(30, 36)
+    config = AugmentConfig(crop=(40, 30), rand_augment=3, blur=0.5)
+    padded = 0
+    for seed in range(20):
+        tensor, target = augment(image, labels, config, np.random.default_rng(seed), (3, 4))
+        planes = [(labels, IGNORE), (labels, 7), (labels + np.uint8(100), 0)]
+        again, (first, second, third) = augment_planes(image, planes, config, np.random.default_rng(seed), (3, 4))
+        assert torch.equal(tensor, again)
+        assert np.array_equal(first, target.numpy())
+        outside = first == IGNORE
+        assert np.array_equal(second, np.where(outside, 7, first))
+        assert np.array_equal(third, np.where(outside, 0, first + np.uint8(100)))
+        padded += bool(outside.any())
+    assert padded > 5

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from polyscale.config import dump_yaml
+from polyscale.config import dump_yaml, read_yaml
 from polyscale.data import open_data
 from polyscale.evaluation import evaluate
 from polyscale.labels import LabelClass, LabelSpace
@@ -91,6 +92,31 @@ def test_two_processes_equal_one_with_the_doubled_batch(recipe: Path, tmp_path: 
     assert lines(tmp_path / "two", "validation")[-1]["validation"] == pytest.approx(
         lines(tmp_path / "one", "validation")[-1]["validation"], rel=1e-3
     )
+
+
+def test_two_processes_train_on_a_mix_like_one(recipe: Path, tmp_path: Path) -> None:
+    """Sources of different weight, and confidence, which decide how much each process has to say in a step."""
+    auto = tmp_path / "auto"
+    shutil.copytree(tmp_path / "data/images/train", auto / "images")
+    shutil.copytree(tmp_path / "data/masks/train", auto / "masks")
+    SPACE.to_yaml(auto / "label_space.yaml")
+    (auto / "autolabel.json").write_text('{"confidence_levels": [0, 0.25, 0.5, 1]}')
+    (auto / "confidence").mkdir()
+    for number, path in enumerate(sorted((auto / "masks").iterdir())):
+        levels = np.random.default_rng(number).integers(0, 4, (32, 40)).astype(np.uint8)
+        Image.fromarray(levels).save(auto / "confidence" / path.name)
+    values = read_yaml(recipe)
+    second = {"data": str(auto), "weight": 0.5, "confidence_power": 2, "until_epoch": 1, "boost": {"a": 3}}
+    sources = {"fine": {"data": values["data"]["train"]}, "auto": second}
+    values["data"] = {"train": {"kind": "mix", "sources": sources}}
+    values |= {"loss": {"main": "cross_entropy"}, "sampling": {"fraction": 0.5}}
+    recipe.write_text(dump_yaml(values), encoding="utf-8")
+    run(2, recipe, tmp_path / "two")
+    run(1, recipe, tmp_path / "one", "training.batch_size=4")
+    two, one = lines(tmp_path / "two", "loss"), lines(tmp_path / "one", "loss")
+    assert [line["step"] for line in two] == [line["step"] for line in one] == list(range(1, 9))
+    for a, b in zip(two, one, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
 
 
 def test_all_processes_validate_the_network_that_is_stored(recipe: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from polyscale.backbones import BackboneConfig
 from polyscale.cli.app import app
 from polyscale.config import validate
-from polyscale.data.open import DataConfig
+from polyscale.data.mix import TrainDataConfig
 from polyscale.decoders import DecoderConfig
 from polyscale.labels import LabelClass, LabelSpace
 from polyscale.models import ModelConfig, build_model, save_checkpoint
@@ -69,6 +69,8 @@ def command_options(words: list[str]) -> set[str]:
         subcommands = getattr(command, "commands", {})
         if word in subcommands:
             command = subcommands[word]
+        elif hasattr(command, "default_command"):
+            command = subcommands[command.default_command]
         elif subcommands:
             raise AssertionError(f"no such command: {word}")
     return {name for parameter in command.params for name in parameter.opts}
@@ -85,9 +87,13 @@ def test_commands_exist_with_their_options(where: str, line: str) -> None:
             assert (ROOT / word).is_file(), f"{where} names {word}"
 
 
-def test_yaml_blocks_are_what_they_say() -> None:
+def test_yaml_blocks_are_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder with the auto-labels that a mix names."""
     from polyscale.config import _parse
 
+    (tmp_path / "auto").mkdir()
+    (tmp_path / "auto" / "data.yaml").write_text("kind: folder\n")
+    monkeypatch.chdir(tmp_path)
     for where, text in blocks("yaml", DOCUMENTS):
         values = _parse(text, where)
         if "classes" in values:
@@ -95,7 +101,7 @@ def test_yaml_blocks_are_what_they_say() -> None:
         else:
             from pydantic import TypeAdapter
 
-            TypeAdapter(DataConfig).validate_python(values)
+            TypeAdapter(TrainDataConfig).validate_python(values.get("data", {}).get("train", values))
 
 
 def test_links_to_files_exist() -> None:

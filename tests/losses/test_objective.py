@@ -158,3 +158,13 @@ def test_configuration_from_yaml(tmp_path):
     assert config.terms("aux") == (LossTerm(loss="cross_entropy"),)
     assert load_config(LossConfig, [path], ["class_weights=null"]).class_weights == "none"
     assert LossConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_a_views_own_size_is_where_its_loss_is_taken(fused, labels):
+    losses = Objective(LossConfig(per_scale_size="view"))(fused, labels)
+    # 21 rows on 10: pixel k spans rows 2.1 k to 2.1 (k + 1), its middle lies in row floor(2.1 k + 1.05).
+    rows, columns = (21 * (2 * torch.arange(10) + 1) // 20), 2 * torch.arange(13) + 1
+    torch.testing.assert_close(
+        losses["scale_0.5"], bce(fused.views[0.5].logits, labels[:, rows][:, :, columns]).detach()
+    )
+    torch.testing.assert_close(losses["scale_1"], bce(fused.views[1.0].logits, labels).detach())

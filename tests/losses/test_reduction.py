@@ -24,6 +24,10 @@ from polyscale.multiscale import Fused, View
 WEIGHTS = torch.tensor([0.5, 1.0, 4.0])
 
 
+def pixel_weights(labels):
+    return 0.25 + 0.5 * (labels == 1) + 0.1 * torch.arange(labels.shape[2])
+
+
 def objective(logits, labels):
     config = LossConfig(main=[{"loss": "rmi"}, {"loss": "dice", "weight": 0.5}], aux="cross_entropy")
     half = nn.functional.avg_pool2d(logits, 2)
@@ -39,6 +43,11 @@ LOSSES = {
     "information": region_mutual_information,
     "dice": dice,
     "objective": objective,
+    # Weights that each process can tell from its own labels.
+    "weighted pixels": lambda z, y: cross_entropy(z, y, pixel_weights=pixel_weights(y), class_weights=WEIGHTS),
+    "weighted bce": lambda z, y: bce(z, y, weights=pixel_weights(y)),
+    "weighted dice": lambda z, y: dice(z, y, weights=pixel_weights(y)),
+    "weighted images": lambda z, y: rmi_loss(z, y, weights=(y == 1).sum((1, 2)) / 50),
 }
 
 

@@ -21,6 +21,7 @@ from polyscale.report import (
     Picture,
     Row,
     Strip,
+    Table,
     render_page,
     write_page,
 )
@@ -229,3 +230,20 @@ def test_rendering_needs_no_torch():
     script = "import sys, polyscale.report; print('torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     assert shown == "False\n"
+
+
+def test_tables_and_curves_of_another_kind_have_their_own_headings():
+    table = Table("At each <threshold>", ["threshold", "precision"], [["0.5", "81.5"], ["0.9", MISSING]], "In percent.")
+    curve = Curve("road", [(10.0, 0.5), (90.0, 0.25)], "percent", x_name="coverage")
+    data = PageData(
+        "Audit", tables=[table], curves=[curve], curves_title="Precision over coverage", curves_note="Dots."
+    )
+    page = render_page(data)
+    reader = Reader(page)
+    for text in ("At each <threshold>", "In percent.", "0.5", "81.5", "0.9", "Precision over coverage", "Dots."):
+        assert text in reader.text
+    assert "Training" not in reader.text
+    (chart,) = reader.all("svg")
+    assert chart["aria-label"] == "road: from 50 at coverage 10 to 25 at coverage 90"
+    assert len(reader.all("table")) == 1
+    assert "<table" not in render_page(PageData("Empty"))

@@ -11,14 +11,16 @@ if TYPE_CHECKING:
     from polyscale.data.centroids import Centroids, class_centroids
     from polyscale.data.check import check_data, check_files, check_splits
     from polyscale.data.check_report import DataReport, Problem, Table
+    from polyscale.data.confidence import ConfidenceMaps
     from polyscale.data.folders import FileData, FolderConfig, MissingLabelSpaceError
     from polyscale.data.images import image_size, read_image, to_rgb
     from polyscale.data.items import DataError, Item, Sample, SegmentationData
     from polyscale.data.masks import read_color_mask, read_mask, write_mask
+    from polyscale.data.mix import MixConfig, MixedData, SourceConfig, TrainDataConfig, open_mix
     from polyscale.data.open import DataConfig, StreetsConfig, StreetsData, data_config, list_splits, open_data
-    from polyscale.data.sampling import ClassUniformConfig, Draw, EpochSampler, shard
+    from polyscale.data.sampling import ClassUniformConfig, Draw, EpochSampler, SourceShare, shard
     from polyscale.data.suggest import suggest_label_space
-    from polyscale.data.transforms import AugmentConfig, augment
+    from polyscale.data.transforms import AugmentConfig, augment, augment_planes
 
 __all__ = [
     "CAMVID",
@@ -26,6 +28,7 @@ __all__ = [
     "CamVidConfig",
     "Centroids",
     "ClassUniformConfig",
+    "ConfidenceMaps",
     "DataConfig",
     "DataError",
     "DataReport",
@@ -35,13 +38,19 @@ __all__ = [
     "FolderConfig",
     "Item",
     "MissingLabelSpaceError",
+    "MixConfig",
+    "MixedData",
     "Problem",
     "Sample",
     "SegmentationData",
+    "SourceConfig",
+    "SourceShare",
     "StreetsConfig",
     "StreetsData",
     "Table",
+    "TrainDataConfig",
     "augment",
+    "augment_planes",
     "check_data",
     "check_files",
     "check_splits",
@@ -50,6 +59,7 @@ __all__ = [
     "image_size",
     "list_splits",
     "open_data",
+    "open_mix",
     "read_color_mask",
     "read_image",
     "read_mask",
@@ -64,14 +74,16 @@ _HOMES = {
     "centroids": ("Centroids", "class_centroids"),
     "check": ("check_data", "check_files", "check_splits"),
     "check_report": ("DataReport", "Problem", "Table"),
+    "confidence": ("ConfidenceMaps",),
     "folders": ("FileData", "FolderConfig", "MissingLabelSpaceError"),
     "images": ("image_size", "read_image", "to_rgb"),
     "items": ("DataError", "Item", "Sample", "SegmentationData"),
     "masks": ("read_color_mask", "read_mask", "write_mask"),
+    "mix": ("MixConfig", "MixedData", "SourceConfig", "TrainDataConfig", "open_mix"),
     "open": ("DataConfig", "StreetsConfig", "StreetsData", "data_config", "list_splits", "open_data"),
-    "sampling": ("ClassUniformConfig", "Draw", "EpochSampler", "shard"),
+    "sampling": ("ClassUniformConfig", "Draw", "EpochSampler", "SourceShare", "shard"),
     "suggest": ("suggest_label_space",),
-    "transforms": ("AugmentConfig", "augment"),
+    "transforms": ("AugmentConfig", "augment", "augment_planes"),
 }
 
 

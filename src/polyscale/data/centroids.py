@@ -10,7 +10,7 @@ pixel makes a new one.
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,7 +24,7 @@ from polyscale.labels import IGNORE
 if TYPE_CHECKING:
     from polyscale.data.items import Item, SegmentationData
 
-__all__ = ["Centroids", "class_centroids", "tile_centroids"]
+__all__ = ["Centroids", "class_centroids", "join_centroids", "tile_centroids"]
 
 _FORMAT = 1
 """Raised whenever the computation changes: caches of another format are not found."""
@@ -123,6 +123,23 @@ def class_centroids(
             with write_atomically(cache) as temporary, temporary.open("wb") as file:
                 np.savez_compressed(file, table=table)
     return Centroids(data.label_space.names, *(np.ascontiguousarray(column) for column in table.T))
+
+
+def join_centroids(
+    parts: Sequence[Centroids], starts: Sequence[int], ids: Sequence[NDArray[np.int64] | None]
+) -> Centroids:
+    """Positions of several data sets whose items stand one set after the other.
+
+    Args:
+        parts: of each set; the first one's class names are the result's.
+        starts: position of each set's first item.
+        ids: for each set, its train ids to the first one's, or None where they are the same.
+    """
+    moved = [
+        part._replace(items=part.items + start, classes=part.classes if table is None else table[part.classes])
+        for part, start, table in zip(parts, starts, ids, strict=True)
+    ]
+    return Centroids(parts[0].names, *(np.concatenate(columns) for columns in list(zip(*moved, strict=True))[1:]))
 
 
 def _compute(

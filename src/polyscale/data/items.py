@@ -71,7 +71,7 @@ class SegmentationData(Protocol):
 
     @property
     def items(self) -> Sequence[Item]:
-        """All items, sorted by name."""
+        """All items, sorted by name (in a mix of sources, within each source)."""
 
     def __len__(self) -> int:
         """How many items there are."""

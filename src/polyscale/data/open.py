@@ -6,10 +6,10 @@ describes it.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from polyscale.config import Config, UserError, read_yaml, validate
 from polyscale.data.camvid import CamVidConfig, camvid_splits, open_camvid
@@ -17,7 +17,15 @@ from polyscale.data.folders import FolderConfig, folder_splits, open_folder
 from polyscale.data.items import Item, Sample, SegmentationData
 from polyscale.labels import LabelSpace
 
-__all__ = ["DataConfig", "StreetsConfig", "StreetsData", "data_config", "list_splits", "open_data"]
+__all__ = [
+    "DataConfig",
+    "StreetsConfig",
+    "StreetsData",
+    "data_config",
+    "list_splits",
+    "open_data",
+    "path_as_config",
+]
 
 DATA_FILE = "data.yaml"
 
@@ -41,8 +49,15 @@ class StreetsConfig(Config):
     seed: int = Field(default=0, ge=0)
 
 
-DataConfig = Annotated[FolderConfig | CamVidConfig | StreetsConfig, Field(discriminator="kind")]
-"""The configuration of a data set, told apart by ``kind``: folder, camvid or streets."""
+def path_as_config(value: Any) -> Any:
+    """What a recipe may write in place of a data set's config, ``auto`` or ``streets:val``, as that config."""
+    return data_config(value) if isinstance(value, str) else value
+
+
+DataConfig = Annotated[
+    FolderConfig | CamVidConfig | StreetsConfig, Field(discriminator="kind"), BeforeValidator(path_as_config)
+]
+"""The configuration of a data set, told apart by ``kind``: folder, camvid or streets; or the path of one."""
 
 _KINDS: dict[str, type[FolderConfig | CamVidConfig | StreetsConfig]] = {
     "folder": FolderConfig,

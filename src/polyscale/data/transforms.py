@@ -9,6 +9,7 @@ leaves every crop where it was.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from polyscale.config import Config
 from polyscale.data.color import PHOTOMETRIC, apply_color, color_matrix, gaussian_blur, to_tensor
 from polyscale.labels import IGNORE
 
-__all__ = ["AugmentConfig", "augment", "to_tensor"]
+__all__ = ["AugmentConfig", "augment", "augment_planes", "to_tensor"]
 
 GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 """Geometric operations of the RandAugment-style option, applied to image and labels alike."""
@@ -134,8 +135,32 @@ def augment(
         Image (3, h, w) float32 in [0, 1] and labels (h, w) int64, of the configured crop's size. Where the image does
         not fill the crop the labels are `IGNORE`.
     """
-    assert image.dtype == labels.dtype == np.uint8, (image.dtype, labels.dtype)
-    assert image.shape == (*labels.shape, 3), (image.shape, labels.shape)
+    tensor, (target,) = augment_planes(image, [(labels, IGNORE)], config, rng, centre)
+    return tensor, torch.from_numpy(target.astype(np.int64, order="C"))
+
+
+def augment_planes(
+    image: NDArray[np.uint8],
+    planes: Sequence[tuple[NDArray[np.uint8], int]],
+    config: AugmentConfig,
+    rng: np.random.Generator,
+    centre: tuple[int, int] | None = None,
+) -> tuple[torch.Tensor, list[NDArray[np.uint8]]]:
+    """``augment`` for an image with several planes of bytes, such as labels and confidence levels.
+
+    Args:
+        image: (H, W, 3) RGB bytes.
+        planes: each (H, W), with the value that it has where the image does not fill the crop.
+        config: what is varied and how much.
+        rng: the only source of randomness; what is drawn does not depend on the number of planes.
+        centre: as in ``augment``.
+
+    Returns:
+        Image (3, h, w) float32 in [0, 1], and the planes, (h, w) each; all of them take the same source pixels.
+    """
+    for plane, _ in planes:
+        assert image.dtype == plane.dtype == np.uint8, (image.dtype, plane.dtype)
+        assert image.shape == (*plane.shape, 3), (image.shape, plane.shape)
     scale = _draw_scale(config, rng)
     rows = _draw_span(image.shape[0], scale, config.crop[0], None if centre is None else centre[0], rng)
     columns = _draw_span(image.shape[1], scale, config.crop[1], None if centre is None else centre[1], rng)
@@ -146,7 +171,8 @@ def augment(
     operations = _draw_operations(config, rng)
 
     picture = _resize(image, rows, columns)
-    target = labels[rows.source][:, columns.source]
+    targets = [plane[rows.source][:, columns.source] for plane, _ in planes]
+    fills = [beyond for _, beyond in planes]
     if blurred:
         picture = gaussian_blur(picture, sigma)
     for name, strength in operations:
@@ -154,21 +180,30 @@ def augment(
             picture = PHOTOMETRIC[name](picture, strength)
     mean = np.array(ImageStat.Stat(picture).mean)
     fill = config.fill or (round(mean[0]), round(mean[1]), round(mean[2]))
-    picture, target = _pad(picture, target, rows, columns, config.crop, fill)
+    if targets[0].shape != config.crop:
+        picture = _pad_picture(picture, rows, columns, config.crop, fill)
+        targets = [_pad(*pair, rows, columns, config.crop) for pair in zip(targets, fills, strict=True)]
     moves = [(name, strength) for name, strength in operations if name in GEOMETRIC]
     if moves:
-        picture, target = _move(picture, target, moves, fill)
+        coefficients = _affine(picture.size, moves)
+        affine, bilinear, nearest = Image.Transform.AFFINE, Image.Resampling.BILINEAR, Image.Resampling.NEAREST
+        picture = picture.transform(picture.size, affine, coefficients, bilinear, fillcolor=fill)
+        pictures = [Image.fromarray(np.ascontiguousarray(target)) for target in targets]
+        targets = [
+            np.asarray(plane.transform(plane.size, affine, coefficients, nearest, fillcolor=beyond))
+            for plane, beyond in zip(pictures, fills, strict=True)
+        ]
 
     pixels = np.asarray(picture)
     if mirrored:
-        pixels, target = pixels[:, ::-1], target[:, ::-1]
+        pixels, targets = pixels[:, ::-1], [target[:, ::-1] for target in targets]
     brightness, contrast, saturation = (1.0 + config.color_jitter * factors[:3]).tolist()
     if config.color_jitter or config.hue:
         matrix, offset = color_matrix(mean / 255.0, brightness, contrast, saturation, config.hue * float(factors[3]))
         tensor = apply_color(pixels, matrix, offset)
     else:
         tensor = to_tensor(pixels)
-    return tensor, torch.from_numpy(target.astype(np.int64, order="C"))
+    return tensor, targets
 
 
 def _draw_scale(config: AugmentConfig, rng: np.random.Generator) -> float:
@@ -202,21 +237,20 @@ def _resize(image: NDArray[np.uint8], rows: _Span, columns: _Span) -> Image.Imag
     return part.resize((columns.length, rows.length), Image.Resampling.BILINEAR, box=box)
 
 
-def _pad(
-    picture: Image.Image,
-    target: NDArray[np.uint8],
-    rows: _Span,
-    columns: _Span,
-    crop: tuple[int, int],
-    fill: tuple[int, int, int],
-) -> tuple[Image.Image, NDArray[np.uint8]]:
-    if target.shape == crop:
-        return picture, target
+def _pad_picture(
+    picture: Image.Image, rows: _Span, columns: _Span, crop: tuple[int, int], fill: tuple[int, int, int]
+) -> Image.Image:
     canvas = Image.new("RGB", (crop[1], crop[0]), fill)
     canvas.paste(picture, (columns.pad, rows.pad))
-    padded = np.full(crop, IGNORE, dtype=np.uint8)
+    return canvas
+
+
+def _pad(
+    target: NDArray[np.uint8], beyond: int, rows: _Span, columns: _Span, crop: tuple[int, int]
+) -> NDArray[np.uint8]:
+    padded = np.full(crop, beyond, dtype=np.uint8)
     padded[rows.pad : rows.pad + rows.length, columns.pad : columns.pad + columns.length] = target
-    return canvas, padded
+    return padded
 
 
 def _draw_operations(config: AugmentConfig, rng: np.random.Generator) -> list[tuple[str, float]]:
@@ -226,11 +260,12 @@ def _draw_operations(config: AugmentConfig, rng: np.random.Generator) -> list[tu
     return [(names[number], float(strength)) for number, strength in zip(chosen, strengths, strict=True)]
 
 
-def _move(
-    picture: Image.Image, target: NDArray[np.uint8], moves: list[tuple[str, float]], fill: tuple[int, int, int]
-) -> tuple[Image.Image, NDArray[np.uint8]]:
-    """Rotate (up to 30 degrees), shear (0.3) and translate (0.2 of the side) about the middle, resampled once."""
-    width, height = picture.size
+def _affine(size: tuple[int, int], moves: list[tuple[str, float]]) -> tuple[float, ...]:
+    """Pillow's coefficients of all moves as one, so that pictures are resampled once.
+
+    They rotate (up to 30 degrees), shear (0.3) and translate (0.2 of the side) about the middle.
+    """
+    width, height = size
     matrix: NDArray[Any] = np.eye(3)
     for name, strength in moves:
         step = np.eye(3)
@@ -250,9 +285,4 @@ def _move(
     to_middle = np.array([[1.0, 0.0, -width / 2], [0.0, 1.0, -height / 2], [0.0, 0.0, 1.0]])
     # Pillow asks where an output pixel's centre comes from, for both filters alike: image and labels move as one.
     inverse = np.linalg.inv(to_middle) @ np.linalg.inv(matrix) @ to_middle
-    coefficients = tuple(inverse[:2].ravel().tolist())
-    affine, bilinear, nearest = Image.Transform.AFFINE, Image.Resampling.BILINEAR, Image.Resampling.NEAREST
-    moved = picture.transform(picture.size, affine, coefficients, bilinear, fillcolor=fill)
-    mask = Image.fromarray(np.ascontiguousarray(target))
-    mask = mask.transform(picture.size, affine, coefficients, nearest, fillcolor=IGNORE)
-    return moved, np.asarray(mask)
+    return tuple(inverse[:2].ravel().tolist())

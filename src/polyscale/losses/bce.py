@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from polyscale.labels import IGNORE
-from polyscale.losses.inputs import at_least_float32, check_labels, check_sizes, full_precision, portions
+from polyscale.losses.inputs import at_least_float32, check_labels, check_sizes, each_pixel, full_precision, portions
 from polyscale.losses.reduction import global_count
 
 __all__ = ["bce", "summed_bce"]
@@ -24,45 +24,51 @@ class _SummedBce(torch.autograd.Function):
     """Sum over valid pixels and all classes of the cross entropy of sigmoid(logits) against the one-hot label."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, known: Tensor, valid: Tensor) -> Tensor:
-        ctx.save_for_backward(logits, known, valid)
+    def forward(ctx: Any, logits: Tensor, known: Tensor, valid: Tensor, weights: Tensor | None) -> Tensor:
+        factor = valid if weights is None else valid * weights
+        ctx.save_for_backward(logits, known, factor)
         # Over classes: sum of log(1 + exp(z)), less z at the label. logaddexp is exact at both ends, in one pass.
         pixels = torch.logaddexp(logits, logits.new_zeros(())).sum(1) - logits.gather(1, known[:, None]).squeeze(1)
-        return torch.where(valid, pixels, 0).sum()
+        return (torch.where(valid, pixels, 0) if weights is None else torch.where(valid, pixels, 0) * factor).sum()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        logits, known, valid = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        logits, known, factor = ctx.saved_tensors
         gradient = logits.sigmoid()
         gradient.scatter_add_(1, known[:, None], gradient.new_full((), -1).expand_as(known[:, None]))
-        return gradient.mul_(valid[:, None] * gradients[0]), None, None
+        return gradient.mul_(factor[:, None] * gradients[0]), None, None, None
 
 
-def summed_bce(logits: Tensor, labels: Tensor, ignore: int = IGNORE) -> Tensor:
+def summed_bce(logits: Tensor, labels: Tensor, ignore: int = IGNORE, weights: Tensor | None = None) -> Tensor:
     """Sigmoid cross entropy summed over valid pixels and classes, not divided by anything.
 
     Args:
         logits: (N, C, H, W), float32 or float64.
         labels: (N, H, W) integers, 0..C-1 or ``ignore``; not checked.
         ignore: the label of pixels that do not count.
+        weights: of each pixel, (N, H, W) like ``logits`` in type, or None for ones.
 
     Returns:
         Scalar >= 0.
     """
     valid = labels != ignore
-    total: Tensor = _SummedBce.apply(logits, torch.where(valid, labels.long(), 0), valid)
+    total: Tensor = _SummedBce.apply(logits, torch.where(valid, labels.long(), 0), valid, weights)
     return total
 
 
-def bce(logits: Tensor, labels: Tensor, *, ignore: int = IGNORE, check: bool = True) -> Tensor:
+def bce(
+    logits: Tensor, labels: Tensor, *, weights: Tensor | None = None, ignore: int = IGNORE, check: bool = True
+) -> Tensor:
     """Sigmoid cross entropy summed over pixels and classes, divided by (valid pixels + 1).
 
-    With several processes the pixels of all of them are counted (see ``reduction``).
+    A pixel of weight w counts like w pixels, in the sum and in its divisor. With several processes the pixels of all of
+    them are counted (see ``reduction``).
 
     Args:
         logits: (N, C, H, W).
         labels: (N, H, W) integers, 0..C-1 or ``ignore``.
+        weights: >= 0, of each image (N,) or each pixel (N, H, W); None for ones.
         ignore: the label of pixels that do not count.
         check: check the label ids; a caller that has done so passes False.
 
@@ -77,5 +83,9 @@ def bce(logits: Tensor, labels: Tensor, *, ignore: int = IGNORE, check: bool = T
         check_labels(labels, logits.shape[1], ignore)
     with full_precision(logits):
         logits = at_least_float32(logits)
-        total = torch.stack([summed_bce(z, y, ignore) for z, y in portions(logits, labels)]).sum()
-        return total / global_count((labels != ignore).sum().to(logits.dtype), extra=1)
+        each = each_pixel(weights, labels, logits)
+        if each is None:
+            total = torch.stack([summed_bce(z, y, ignore) for z, y in portions(logits, labels)]).sum()
+            return total / global_count((labels != ignore).sum().to(logits.dtype), extra=1)
+        total = torch.stack([summed_bce(z, y, ignore, w) for z, y, w in portions(logits, labels, each)]).sum()
+        return total / global_count((each * (labels != ignore)).sum(), extra=1)

@@ -5,6 +5,7 @@ over all processes (see ``reduction``), and where nothing counts the loss is zer
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch.nn import functional
 
 from polyscale.config import UserError
 from polyscale.labels import IGNORE
-from polyscale.losses.inputs import at_least_float32, check_labels, check_sizes, full_precision, portions
+from polyscale.losses.inputs import at_least_float32, check_labels, check_sizes, each_pixel, full_precision, portions
 from polyscale.losses.reduction import global_count
 
 __all__ = ["cross_entropy", "inverse_log_weights"]
@@ -43,6 +44,7 @@ def cross_entropy(
     labels: Tensor,
     *,
     class_weights: Tensor | None = None,
+    pixel_weights: Tensor | None = None,
     label_smoothing: float = 0.0,
     ohem_threshold: float | None = None,
     ohem_fraction: float = 0.1,
@@ -55,10 +57,13 @@ def cross_entropy(
     has a probability below ``ohem_threshold``, and at least the hardest ``ohem_fraction`` of the valid pixels of this
     process's batch; ties with the last of these are kept too. The mean is over the pixels kept.
 
+    A pixel of weight w counts like w pixels in the mean. Mining goes by hardness alone; pixels of weight 0 are none.
+
     Args:
         logits: (N, C, H, W).
         labels: (N, H, W) integers, 0..C-1 or ``ignore``.
         class_weights: (C,) >= 0, or None for ones.
+        pixel_weights: >= 0, of each image (N,) or each pixel (N, H, W); None for ones.
         label_smoothing: share of the target that is spread evenly over all classes, in [0, 1).
         ohem_threshold: probability in [0, 1], or None to keep every pixel; 0 keeps the hardest ``ohem_fraction`` only.
         ohem_fraction: in [0, 1]; matters only with ``ohem_threshold``.
@@ -82,22 +87,28 @@ def cross_entropy(
     with full_precision(logits):
         logits, labels = at_least_float32(logits), labels.long()
         weights = None if class_weights is None else class_weights.to(logits)
+        each = each_pixel(pixel_weights, labels, logits)
+        if each is not None:
+            labels = torch.where(each > 0, labels, ignore)
         if ohem_threshold is not None:
             labels = torch.where(_hard(logits, labels, ohem_threshold, ohem_fraction, ignore), labels, ignore)
-        sums = [
-            functional.cross_entropy(
-                z, y, weights, ignore_index=ignore, reduction="sum", label_smoothing=label_smoothing
-            )
-            for z, y in portions(logits, labels)
-        ]
-        divisor = global_count(_weight_of(labels, weights, ignore).to(logits.dtype))
+        options: dict[str, Any] = {"weight": weights, "ignore_index": ignore, "label_smoothing": label_smoothing}
+        if each is None:
+            sums = [functional.cross_entropy(z, y, reduction="sum", **options) for z, y in portions(logits, labels)]
+        else:
+            sums = [
+                (functional.cross_entropy(z, y, reduction="none", **options) * w).sum()
+                for z, y, w in portions(logits, labels, each)
+            ]
+        divisor = global_count(_weight_of(labels, weights, each, ignore).to(logits.dtype))
         return torch.stack(sums).sum() / torch.where(divisor > 0, divisor, 1)
 
 
-def _weight_of(labels: Tensor, weights: Tensor | None, ignore: int) -> Tensor:
-    """The sum of the weights of all pixels that count."""
+def _weight_of(labels: Tensor, weights: Tensor | None, each: Tensor | None, ignore: int) -> Tensor:
+    """The sum of the weights, of class times pixel, of all pixels that count."""
     valid = labels != ignore
-    return valid.sum() if weights is None else (weights[torch.where(valid, labels, 0)] * valid).sum()
+    counted = valid if weights is None else weights[torch.where(valid, labels, 0)] * valid
+    return (counted if each is None else counted * each).sum()
 
 
 @torch.no_grad()

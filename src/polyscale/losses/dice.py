@@ -9,18 +9,23 @@ import torch
 from torch import Tensor
 
 from polyscale.labels import IGNORE
-from polyscale.losses.inputs import at_least_float32, check_labels, check_sizes, full_precision, portions
+from polyscale.losses.inputs import at_least_float32, check_labels, check_sizes, each_pixel, full_precision, portions
 from polyscale.losses.reduction import global_sum
 
 __all__ = ["dice"]
 
 
-def dice(logits: Tensor, labels: Tensor, *, ignore: int = IGNORE, check: bool = True) -> Tensor:
+def dice(
+    logits: Tensor, labels: Tensor, *, weights: Tensor | None = None, ignore: int = IGNORE, check: bool = True
+) -> Tensor:
     """1 - 2 |P Y| / (|P| + |Y|) with P = softmax(logits) and Y the labels, mean over the classes present.
+
+    A pixel of weight w counts like w pixels in each of the three sums.
 
     Args:
         logits: (N, C, H, W).
         labels: (N, H, W) integers, 0..C-1 or ``ignore``.
+        weights: >= 0, of each image (N,) or each pixel (N, H, W); None for ones.
         ignore: the label of pixels that do not count.
         check: check the label ids; a caller that has done so passes False.
 
@@ -35,7 +40,9 @@ def dice(logits: Tensor, labels: Tensor, *, ignore: int = IGNORE, check: bool = 
         check_labels(labels, logits.shape[1], ignore)
     with full_precision(logits):
         logits = at_least_float32(logits)
-        sums = torch.stack([_overlaps(z, y, ignore) for z, y in portions(logits, labels)]).sum(0)
+        each = each_pixel(weights, labels, logits)
+        parts = portions(logits, labels) if each is None else portions(logits, labels, each)
+        sums = torch.stack([_overlaps(*part, ignore=ignore) for part in parts]).sum(0)
         overlap, predicted, true = global_sum(sums)
         present = true > 0
         score = 2 * overlap / torch.where(present, predicted + true, 1)
@@ -43,10 +50,13 @@ def dice(logits: Tensor, labels: Tensor, *, ignore: int = IGNORE, check: bool = 
         return total
 
 
-def _overlaps(logits: Tensor, labels: Tensor, ignore: int) -> Tensor:
+def _overlaps(logits: Tensor, labels: Tensor, weights: Tensor | None = None, *, ignore: int) -> Tensor:
     """|P Y|, |P| and |Y| of each class, (3, C)."""
     valid = (labels != ignore)[:, None]
     classes = torch.arange(logits.shape[1], device=labels.device)[:, None, None]
     one_hot = (labels[:, None] == classes) & valid
     probabilities = logits.softmax(1) * valid
-    return torch.stack([x.sum((0, 2, 3)) for x in (probabilities * one_hot, probabilities, one_hot.to(logits.dtype))])
+    pixels = [probabilities * one_hot, probabilities, one_hot.to(logits.dtype)]
+    if weights is not None:
+        pixels = [x * weights[:, None] for x in pixels]
+    return torch.stack([x.sum((0, 2, 3)) for x in pixels])

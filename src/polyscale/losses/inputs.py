@@ -4,7 +4,7 @@ Unusual here: label ids are checked with the least and greatest of the label map
 device, so the objective checks once for all of its terms.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from polyscale.config import UserError
 from polyscale.labels import IGNORE
 
-__all__ = ["at_least_float32", "check_labels", "check_sizes", "full_precision", "portions"]
+__all__ = ["at_least_float32", "check_labels", "check_sizes", "each_pixel", "full_precision", "nearest", "portions"]
 
 
 def at_least_float32(logits: Tensor) -> Tensor:
@@ -64,14 +64,47 @@ def check_labels(labels: Tensor, num_classes: int, ignore: int = IGNORE) -> None
         )
 
 
-def portions(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits and labels in portions to be summed: image by image on a CPU, all at once elsewhere.
+def each_pixel(weights: Tensor | None, labels: Tensor, logits: Tensor) -> Tensor | None:
+    """Weights of images or pixels as one for each pixel.
 
-    A CPU spends more time on fetching fresh memory for whole-batch temporaries than on the arithmetic; an image's
-    temporaries stay in its cache.
+    Args:
+        weights: (N,), (N, H, W) or None.
+        labels: (N, H, W).
+        logits: gives the number type.
+
+    Returns:
+        (N, H, W), or None where there are no weights.
+
+    Raises:
+        UserError: the shape is another.
+    """
+    if weights is None:
+        return None
+    if weights.shape not in (labels.shape, labels.shape[:1]):
+        raise UserError(
+            f"weights {tuple(weights.shape)} do not fit labels {tuple(labels.shape)}; give one for each image (N,) or "
+            "for each pixel (N, H, W)"
+        )
+    return (weights if weights.ndim == labels.ndim else weights[:, None, None]).to(logits).expand(labels.shape)
+
+
+def nearest(labels: Tensor, size: Sequence[int]) -> Tensor:
+    """Labels (N, H, W) on another grid, (N, h, w): of each of its pixels, the label under the middle."""
+    for axis, wanted in zip((1, 2), size, strict=True):
+        side = labels.shape[axis]
+        middles = (2 * torch.arange(wanted, device=labels.device) + 1) * side // (2 * wanted)
+        labels = labels.index_select(axis, middles)
+    return labels
+
+
+def portions(*batch: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Logits, labels and more of one batch in portions to be summed: image by image on a CPU, all at once elsewhere.
+
+    A CPU spends more time on fetching fresh memory for whole-batch temporaries than on the
+    arithmetic; an image's temporaries stay in its cache.
 
     Yields:
-        (n, C, H, W) and (n, H, W).
+        One part of each, such as (n, C, H, W) and (n, H, W).
     """
-    size = 1 if logits.device.type == "cpu" else max(len(logits), 1)
-    yield from zip(torch.split(logits, size), torch.split(labels, size), strict=True)
+    size = 1 if batch[0].device.type == "cpu" else max(len(batch[0]), 1)
+    yield from zip(*(torch.split(x, size) for x in batch), strict=True)

@@ -25,9 +25,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from polyscale.config import UserError
 from polyscale.labels import IGNORE
 from polyscale.losses.bce import summed_bce
-from polyscale.losses.inputs import at_least_float32, check_labels, check_sizes, full_precision, portions
+from polyscale.losses.inputs import at_least_float32, check_labels, check_sizes, each_pixel, full_precision, portions
 from polyscale.losses.reduction import global_count
 
 __all__ = ["region_mutual_information", "rmi_loss"]
@@ -44,10 +45,13 @@ def rmi_loss(
     weight_lambda: float = 0.5,
     radius: int = 3,
     pool: int = 4,
+    weights: Tensor | None = None,
     ignore: int = IGNORE,
     check: bool = True,
 ) -> Tensor:
     """``weight_lambda`` * BCE + (1 - ``weight_lambda``) * region mutual information (arXiv:1910.12037).
+
+    An image of weight w counts like w images. Pixels have no weight of their own: neighbourhoods are compared whole.
 
     Args:
         logits: (N, C, H, W).
@@ -55,6 +59,7 @@ def rmi_loss(
         weight_lambda: share of the pixel-wise part, 0 to 1.
         radius: side of the square neighbourhood in pooled pixels.
         pool: side and stride of the average pooling before neighbourhoods are taken.
+        weights: >= 0, of each image, (N,); None for ones.
         ignore: the label of pixels that do not count.
         check: check the label ids; a caller that has done so passes False.
 
@@ -62,20 +67,33 @@ def rmi_loss(
         Scalar, at least float32, finite for finite logits; may be negative.
 
     Raises:
-        UserError: the sizes do not match, or a label is not a class.
+        UserError: the sizes do not match, a label is not a class, or single pixels have weights.
     """
     check_sizes(logits, labels)
     if check:
         check_labels(labels, logits.shape[1], ignore)
+    if weights is not None and weights.ndim != 1:
+        raise UserError("rmi compares neighbourhoods and has no weights of pixels; give one for each image, or use bce")
     with full_precision(logits):
         logits = at_least_float32(logits)
-        parts = [
-            (summed_bce(z, y, ignore), _summed_information(z, y, radius, pool, ignore))
-            for z, y in portions(logits, labels)
-        ]
+        each = each_pixel(weights, labels, logits)
+        if weights is None or each is None:
+            parts = [
+                (summed_bce(z, y, ignore), _summed_information(z, y, radius, pool, ignore))
+                for z, y in portions(logits, labels)
+            ]
+            num_pixels, num_images = (labels != ignore).sum().to(logits.dtype), _num_images(logits)
+        else:
+            weights = weights.to(logits)
+            parts = [
+                (summed_bce(z, y, ignore, w), _summed_information(z, y, radius, pool, ignore, v))
+                for z, y, w, v in portions(logits, labels, each, weights)
+            ]
+            num_pixels, num_images = (each * (labels != ignore)).sum(), global_count(weights.sum())
+            num_images = torch.where(num_images > 0, num_images, 1)
         pixels, regions = (torch.stack(part).sum() for part in zip(*parts, strict=True))
-        pixels = pixels / global_count((labels != ignore).sum().to(logits.dtype), extra=1)
-        return weight_lambda * pixels + (1 - weight_lambda) * regions / _num_images(logits)
+        pixels = pixels / global_count(num_pixels, extra=1)
+        return weight_lambda * pixels + (1 - weight_lambda) * regions / num_images
 
 
 def region_mutual_information(
@@ -124,13 +142,17 @@ def _num_images(logits: Tensor) -> Tensor:
     return global_count(logits.new_tensor(len(logits)))
 
 
-def _summed_information(logits: Tensor, labels: Tensor, radius: int, pool: int, ignore: int) -> Tensor:
-    """The sum over images and classes of I / d, a scalar, from (N, C, H, W) and (N, H, W)."""
+def _summed_information(
+    logits: Tensor, labels: Tensor, radius: int, pool: int, ignore: int, weights: Tensor | None = None
+) -> Tensor:
+    """The sum over images and classes of I / d, a scalar, from (N, C, H, W), (N, H, W) and weights of images (N,)."""
     valid = labels != ignore
     probabilities = (logits.sigmoid() * valid[:, None]).clamp(min=_SMALLEST_PROBABILITY)
     probabilities = functional.avg_pool2d(probabilities, pool, stride=pool, padding=pool // 2)
     truth = _pooled_one_hot(labels, valid, probabilities, pool)
     remainder = _log_det_remainder(_wide(probabilities), _wide(truth), radius)
+    if weights is not None:
+        remainder = remainder * weights.to(remainder)[:, None]
     return (0.5 * remainder.sum() / radius**2).to(logits.device, logits.dtype)
 
 

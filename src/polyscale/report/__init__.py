@@ -12,6 +12,7 @@ from polyscale.report.data import (
     Picture,
     Row,
     Strip,
+    Table,
 )
 from polyscale.report.gallery import example
 from polyscale.report.page import render_page, write_page
@@ -29,6 +30,7 @@ __all__ = [
     "Picture",
     "Row",
     "Strip",
+    "Table",
     "class_results",
     "comparison",
     "example",

@@ -36,7 +36,7 @@ def line_chart(curve: Curve) -> Markup:
         return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
     first, last = finite[0], finite[-1]
-    start, end = (f"{y * factor:.3g} at step {x:g}" for x, y in (first, last))
+    start, end = (f"{y * factor:.3g} at {curve.x_name} {x:g}" for x, y in (first, last))
     words = f"{curve.title}: from {start} to {end}"
     parts = [f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(words)}">']
     for tick in y_ticks:

@@ -22,6 +22,7 @@ __all__ = [
     "Picture",
     "Row",
     "Strip",
+    "Table",
 ]
 
 
@@ -108,10 +109,22 @@ class Curve:
 
     title: str
     points: Sequence[tuple[float, float]]
-    """(step, value) in order; values that are not finite leave a gap."""
+    """(step, value) in rising order; values that are not finite leave a gap."""
     kind: Literal["percent", "number"] = "number"
     noisy: bool = False
     """Draw a moving average over the points themselves."""
+    x_name: str = "step"
+    """What the points lie over, for those who cannot see the chart."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Any other table, its cells as they are printed; the first column names the row."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,6 +169,9 @@ class PageData:
     classes: Sequence[ClassResult] = ()
     """In the order of the label space; also the gallery's legend."""
     curves: Sequence[Curve] = ()
+    curves_title: str = "Training"
+    curves_note: str = ""
+    tables: Sequence[Table] = ()
     details: Mapping[str, str] = field(default_factory=dict)
     """How it was made: data, network, seed, versions."""
     footer: str = ""

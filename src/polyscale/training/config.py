@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from polyscale.config import Config
-from polyscale.data import AugmentConfig, ClassUniformConfig, DataConfig
+from polyscale.data import AugmentConfig, ClassUniformConfig, DataConfig, MixConfig, TrainDataConfig
 from polyscale.losses import LossConfig
 from polyscale.models import ModelConfig
 
@@ -54,9 +54,11 @@ class ValidationConfig(Config):
 class TrainingConfig(Config):
     """Length, batches, optimisation and bookkeeping of a run."""
 
+    start_from: str | None = None
+    """A Polyscale checkpoint whose weights the network starts from; what does not fit it stays new."""
     epochs: int = Field(100, ge=1)
     epoch_length: int | None = Field(None, ge=1)
-    """Crops an epoch; null for one crop of each image."""
+    """Crops an epoch; null for one crop of each image (of a mix: of its first source, and the others' share)."""
     batch_size: int = Field(8, ge=1)
     """Crops a process and micro-step. The global batch is this times processes times ``accumulate``."""
     accumulate: int = Field(1, ge=1)
@@ -88,7 +90,8 @@ class TrainingConfig(Config):
 class DataSets(Config):
     """Where images and labels come from."""
 
-    train: DataConfig
+    train: TrainDataConfig
+    """One data set, or ``kind: mix`` with several sources."""
     val: DataConfig | None = None
 
 
@@ -104,6 +107,32 @@ class ExperimentConfig(Config):
     loss: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()
     validation: ValidationConfig = ValidationConfig()
+
+    @model_validator(mode="after")
+    def _mix_suits_sampling_and_loss(self) -> "ExperimentConfig":
+        mix = self.data.train
+        if not isinstance(mix, MixConfig):
+            return self
+        for name, source in mix.sources.items():
+            keys = {"plain": not source.plain, "classes": source.classes is not None, "boost": bool(source.boost)}
+            idle = [key for key, given in keys.items() if given]
+            if idle and self.sampling.fraction == 0:
+                raise ValueError(
+                    f"{idle[0]} of source {name!r} is about class-uniform sampling, which is off; set "
+                    f"sampling.fraction above 0, such as 0.5, or leave {idle[0]} out"
+                )
+            if source.until_epoch is not None and source.until_epoch >= self.training.epochs:
+                raise ValueError(
+                    f"until_epoch of source {name!r} is {source.until_epoch}, but training ends after "
+                    f"{self.training.epochs} epochs; lower it, or leave it out"
+                )
+        used = {term.loss for part in ("main", "aux", "per_scale") for term in self.loss.terms(part)}
+        if mix.weighting == "pixel" and "rmi" in used:
+            raise ValueError(
+                "confidence_power weighs single pixels, which loss rmi cannot: it compares neighbourhoods; set "
+                "loss.main to cross_entropy, bce or dice, or confidence_power to 0"
+            )
+        return self
 
     @model_validator(mode="after")
     def _explicit_validates_at_its_scales(self) -> "ExperimentConfig":

@@ -16,7 +16,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from polyscale.config import UserError
-from polyscale.data import AugmentConfig, Draw, EpochSampler, SegmentationData, augment, shard
+from polyscale.data import (
+    AugmentConfig,
+    Draw,
+    EpochSampler,
+    MixedData,
+    SegmentationData,
+    augment,
+    augment_planes,
+    shard,
+)
+from polyscale.labels import IGNORE
 
 __all__ = ["Batch", "BatchPlan", "Key", "TrainingCrops", "build_loader", "number_of_workers"]
 
@@ -35,9 +45,27 @@ class Batch(NamedTuple):
     """(N, 3, H, W) float32 RGB in [0, 1]."""
     labels: Tensor
     """(N, H, W) int64 train ids, ``IGNORE`` where nothing is known."""
+    weights: Tensor | None = None
+    """float32 weights of the images (N,), or of their pixels (N, H, W); None where all count alike."""
+
+    def to(self, device: torch.device, channels_last: bool = False) -> "Batch":
+        """The batch on another device, its images in the memory order that the network computes in."""
+        images = self.images.to(device, non_blocking=True)
+        if channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        weights = None if self.weights is None else self.weights.to(device, non_blocking=True)
+        return Batch(images, self.labels.to(device, non_blocking=True), weights)
 
 
-class TrainingCrops(Dataset[tuple[Tensor, Tensor]]):
+class Crop(NamedTuple):
+    """One crop, as a batch has N of."""
+
+    image: Tensor
+    labels: Tensor
+    weights: Tensor | None
+
+
+class TrainingCrops(Dataset[Crop]):
     """Augmented crops of a data set, addressed by ``Key``."""
 
     def __init__(self, data: SegmentationData, config: AugmentConfig, seed: int) -> None:
@@ -48,17 +76,30 @@ class TrainingCrops(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
-        """One crop: image (3, H, W) and labels (H, W).
+    def __getitem__(self, key: Key) -> Crop:
+        """One crop: image (3, H, W), labels (H, W), and in a weighted mix a weight () or weights (H, W).
 
         Raises:
-            UserError: the image or its mask cannot be read.
+            UserError: the image, its mask or its confidence map cannot be read.
         """
         sample = self.data.read(key.draw.index)
         if sample.labels is None:
             raise UserError(f"{sample.name} has no mask; training needs one for each image")
         rng = np.random.default_rng([self.seed, key.epoch, key.draw.position])
-        return augment(sample.image, sample.labels, self.config, rng, key.draw.centre)
+        data, index, centre = self.data, key.draw.index, key.draw.centre
+        # What kind of weights there are is a matter of the whole mix: all processes compute alike.
+        weighting = data.config.weighting if isinstance(data, MixedData) else "none"
+        size = sample.labels.shape
+        weight, levels, factors = data.read_weights(index, size) if isinstance(data, MixedData) else (1.0, None, None)
+        if levels is None or factors is None:
+            image, labels = augment(sample.image, sample.labels, self.config, rng, centre)
+            weights = torch.full(labels.shape if weighting == "pixel" else (), weight)
+            return Crop(image, labels, None if weighting == "none" else weights)
+        planes = [(sample.labels, IGNORE), (levels, 0)]
+        image, (target, seen) = augment_planes(sample.image, planes, self.config, rng, centre)
+        return Crop(
+            image, torch.from_numpy(target.astype(np.int64, order="C")), torch.from_numpy(weight * factors[seen])
+        )
 
 
 class BatchPlan:
@@ -124,8 +165,13 @@ def build_loader(crops: TrainingCrops, plan: BatchPlan, num_workers: int, pin_me
     )
 
 
-def _collate(crops: list[tuple[Tensor, Tensor]]) -> Batch:
-    return Batch(torch.stack([image for image, _ in crops]), torch.stack([labels for _, labels in crops]))
+def _collate(crops: list[Crop]) -> Batch:
+    weights = [crop.weights for crop in crops if crop.weights is not None]
+    return Batch(
+        torch.stack([crop.image for crop in crops]),
+        torch.stack([crop.labels for crop in crops]),
+        torch.stack(weights) if weights else None,
+    )
 
 
 def _leave_signals_to_the_main_process(_worker: int) -> None:

@@ -171,14 +171,14 @@ class _Run:
         accumulate = self.settings.accumulate
         sums: dict[str, Tensor] = {}
         for micro in range(accumulate):
-            images, labels = self._to_device(next(batches))
+            images, labels, weights = next(batches).to(self.accelerator.device, self.settings.channels_last)
             # Dropout and the like: a function of seed, step and rank, so that no random state needs saving.
             torch.manual_seed(_mix(self.config.seed, step * accumulate + micro, self.accelerator.process_index))
             last = micro + 1 == accumulate
             with nullcontext() if last else self.accelerator.no_sync(self.network):
                 with self.accelerator.autocast():
                     fused = self.network(images, self.parts.model.train_scales)
-                terms: dict[str, Tensor] = self.parts.objective(fused, labels)
+                terms: dict[str, Tensor] = self.parts.objective(fused, labels, weights)
                 self.accelerator.backward(terms["total"] / accumulate)
             for name, value in terms.items():
                 sums[name] = value.detach() / accumulate + sums.get(name, 0)
@@ -189,12 +189,6 @@ class _Run:
         if self.parts.average is not None:
             self.parts.average.update_parameters(self.parts.model)
         return sums
-
-    def _to_device(self, batch: Batch) -> Batch:
-        images = batch.images.to(self.accelerator.device, non_blocking=True)
-        if self.settings.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        return Batch(images, batch.labels.to(self.accelerator.device, non_blocking=True))
 
     def _record(self, step: int, terms: dict[str, Tensor]) -> None:
         self.losses.append(terms["total"])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from polyscale.config import UserError
-from polyscale.data import EpochSampler, SegmentationData, class_centroids
+from polyscale.data import EpochSampler, MixedData, SegmentationData, class_centroids
 from polyscale.losses import LossConfig, inverse_log_weights
 from polyscale.training.config import ExperimentConfig
 
@@ -18,8 +18,9 @@ __all__ = ["build_sampler", "class_weights", "pixel_counts"]
 
 
 def pixel_counts(data: SegmentationData, progress: Callable[[int, int], None] | None = None) -> Tensor:
-    """Labelled pixels of each class over the whole set, (C,) int64."""
-    total = np.zeros(256, dtype=np.int64)
+    """Labelled pixels of each class over the whole set, (C,) int64; of a mix, float64, as often as it draws them."""
+    importance = data.importance if isinstance(data, MixedData) else None
+    total = np.zeros(256, dtype=np.int64 if importance is None else np.float64)
 
     def count(index: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         labels = data.read(index).labels
@@ -29,7 +30,7 @@ def pixel_counts(data: SegmentationData, progress: Callable[[int, int], None] | 
 
     with ThreadPoolExecutor() as pool:
         for done, counts in enumerate(pool.map(count, range(len(data))), 1):
-            total += counts
+            total += counts if importance is None else counts * importance[done - 1]
             if progress is not None:
                 progress(done, len(data))
     return torch.from_numpy(total[: data.label_space.num_classes])
@@ -63,8 +64,12 @@ def build_sampler(
     sampling = config.sampling
     centroids = None
     if sampling.fraction > 0:
-        centroids = class_centroids(
-            data, sampling.tile, cache_dir=cache, workers=min(8, os.cpu_count() or 1), progress=progress
+        workers = min(8, os.cpu_count() or 1)
+        centroids = (
+            data.centroids(sampling.tile, cache, workers, progress)
+            if isinstance(data, MixedData)
+            else class_centroids(data, sampling.tile, cache_dir=cache, workers=workers, progress=progress)
         )
-    length = config.training.epoch_length or len(data)
-    return EpochSampler(len(data), config.seed, centroids, sampling, length)
+    natural, sources = (data.epoch_length, data.shares) if isinstance(data, MixedData) else (len(data), None)
+    length = config.training.epoch_length or natural
+    return EpochSampler(len(data), config.seed, centroids, sampling, length, sources)

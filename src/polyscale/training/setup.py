@@ -12,10 +12,11 @@ from torch.optim.swa_utils import AveragedModel
 
 from polyscale.backbones.checkpointing import hold_statistics_when_recomputing
 from polyscale.config import UserError
-from polyscale.data import SegmentationData, check_files, open_data
+from polyscale.data import MixConfig, MixedData, SegmentationData, check_files, open_data, open_mix
 from polyscale.evaluation.checks import check_classes
 from polyscale.losses import Objective
 from polyscale.models import MultiScaleModel, build_model
+from polyscale.models.start import start_from
 from polyscale.training.config import ExperimentConfig
 from polyscale.training.listener import Listener
 from polyscale.training.loader import BatchPlan
@@ -52,17 +53,23 @@ def prepare(config: ExperimentConfig, out: Path, accelerator: Accelerator, liste
         return lambda done, total: listener.working(what, done, total)
 
     settings = config.training
-    train_data = open_data(config.data.train)
+    chosen = config.data.train
+    train_data: SegmentationData = open_mix(chosen) if isinstance(chosen, MixConfig) else open_data(chosen)
     val_data = None if config.data.val is None else open_data(config.data.val)
     sets = {"training": train_data} if val_data is None else {"training": train_data, "validation": val_data}
     _check_labels(sets)
     torch.manual_seed(config.seed)
     model = build_model(config.model, train_data.label_space)  # before the files: a wrong name is told at once
+    if settings.start_from is not None and not (out / "resume.pt").exists():
+        start = start_from(model, settings.start_from)
+        listener.said(f"{start.num_taken} tensors start from {settings.start_from}, {len(start.new)} are new")
     if settings.check_data:
 
         def check() -> None:
             for name, data in sets.items():
-                check_files(data, working(f"checking {name} images"), cache_dir=out)
+                parts = data.parts if isinstance(data, MixedData) else {name: data}
+                for part, files in parts.items():
+                    check_files(files, working(f"checking {part} images"), cache_dir=out)
 
         _by_the_first(accelerator, check)
     if settings.freeze_batchnorm:
@@ -82,6 +89,8 @@ def prepare(config: ExperimentConfig, out: Path, accelerator: Accelerator, liste
         accelerator.process_index,
         accelerator.num_processes,
     )
+    if isinstance(train_data, MixedData):
+        listener.said(train_data.describe(sampler.epoch_length))
     if settings.sync_batchnorm and accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         synchronise_batchnorm(model)
     model = model.to(accelerator.device)

@@ -1,0 +1,48 @@
+"""Auto-labelling: a trained network, the teacher, labels images that have coarse labels or none.
+
+Unusual here: names load on first use, so that reading a finished folder does not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polyscale.autolabel.confidence import read_candidates, read_confidence
+    from polyscale.autolabel.folder import read_description
+    from polyscale.autolabel.records import read_manifest
+    from polyscale.autolabel.run import autolabel
+    from polyscale.autolabel.settings import AutolabelConfig
+    from polyscale.autolabel.summary import Summary
+    from polyscale.autolabel.thresholding import rethreshold
+
+__all__ = [
+    "AutolabelConfig",
+    "Summary",
+    "autolabel",
+    "read_candidates",
+    "read_confidence",
+    "read_description",
+    "read_manifest",
+    "rethreshold",
+]
+
+_HOMES = {
+    "confidence": ("read_candidates", "read_confidence"),
+    "folder": ("read_description",),
+    "records": ("read_manifest",),
+    "thresholding": ("rethreshold",),
+    "run": ("autolabel",),
+    "settings": ("AutolabelConfig",),
+    "summary": ("Summary",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"polyscale.autolabel.{home}"), name)
+    raise AttributeError(f"module 'polyscale.autolabel' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

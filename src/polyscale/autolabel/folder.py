@@ -1,0 +1,240 @@
+"""The output folder: whose it is, how it says what made it, and what makes it an ordinary data set.
+
+Unusual here: ``autolabel.json`` is written before the first label and holds the teacher's fingerprint and all settings,
+so that a folder never holds labels of unknown origin. ``data.yaml`` points at the images where they are; nothing is
+copied or linked.
+"""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from polyscale.autolabel.settings import FORMAT, digest
+from polyscale.config import UserError, check_folder, dump_yaml, remove_leftovers, write_atomically
+from polyscale.labels import LabelSpace
+
+__all__ = [
+    "JOURNAL",
+    "KINDS",
+    "Description",
+    "claim",
+    "clean",
+    "describe",
+    "forget_journals",
+    "label_files",
+    "locked",
+    "read_description",
+    "write_data_set",
+]
+
+DESCRIPTION = "autolabel.json"
+JOURNAL = ".journal"
+KINDS = ("masks", "candidates", "confidence")
+_FILES = ("manifest.jsonl", "failures.jsonl", "images.txt", "data.yaml", "label_space.yaml", DESCRIPTION)
+
+
+class Description(NamedTuple):
+    """What ``autolabel.json`` says, and the label space."""
+
+    teacher: str
+    """Fingerprint of the teacher's file."""
+    settings: dict[str, Any]
+    thresholds: dict[str, float] | None
+    """By class name; None while they are still to be chosen."""
+    levels: tuple[float, ...]
+    """Lower bounds of the stored confidence levels; empty without confidence maps."""
+    stride: int
+    label_space: LabelSpace
+
+    @property
+    def digest(self) -> str:
+        """Of all that decides a label: teacher, settings and format."""
+        return digest([FORMAT, self.teacher, self.settings, self.label_space.digest])
+
+
+def read_description(folder: str | Path) -> Description:
+    """What made the labels in a folder.
+
+    Raises:
+        UserError: the folder was not written by auto-labelling.
+    """
+    folder = Path(folder)
+    path = folder / DESCRIPTION
+    if not folder.is_dir():
+        raise UserError(f"no such folder: {folder}")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values["format"] != FORMAT:
+            raise UserError(f"{path} is of format {values['format']}, this Polyscale reads format {FORMAT}")
+        return Description(
+            values["teacher"]["fingerprint"],
+            values["settings"],
+            values["thresholds"],
+            tuple(values["confidence_levels"] or ()),
+            values["confidence_stride"] or 1,
+            LabelSpace.from_yaml(folder / "label_space.yaml"),
+        )
+    except FileNotFoundError:
+        raise UserError(f"{folder} holds no auto-labels: {path} is missing; `polyscale autolabel` writes it") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} cannot be read ({error}); label again into another folder") from None
+
+
+def describe(folder: Path, description: Description) -> None:
+    """Write ``autolabel.json`` and the label space."""
+    description.label_space.to_yaml(folder / "label_space.yaml")
+    values = {
+        "format": FORMAT,
+        "teacher": {"fingerprint": description.teacher},
+        "settings": description.settings,
+        "thresholds": description.thresholds,
+        "confidence_levels": list(description.levels) or None,
+        "confidence_stride": description.stride if description.levels else None,
+    }
+    with write_atomically(folder / DESCRIPTION) as temporary:
+        temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def claim(folder: Path, wanted: Description, replace: bool) -> Description:
+    """Make the folder ours: new, or with labels of the same teacher and settings.
+
+    Args:
+        folder: where to.
+        wanted: what is to be labelled.
+        replace: remove labels of another teacher or other settings, rather than refusing the folder.
+
+    Returns:
+        The description that now holds: the folder's own, with thresholds that were chosen before.
+
+    Raises:
+        UserError: it holds something else, or cannot be written.
+    """
+    check_folder(folder)
+    if (folder / DESCRIPTION).exists():
+        try:
+            present = read_description(folder)
+        except UserError:
+            if not replace:
+                raise
+        else:
+            if present.digest == wanted.digest:
+                return present
+            if not replace:
+                raise UserError(
+                    f"{folder} holds labels {_difference(present, wanted)}; choose another folder, or "
+                    "replace them with --replace"
+                )
+        _empty(folder)
+    elif folder.exists() and any(
+        not entry.name.startswith(".") and entry.name != "label_space.yaml" for entry in folder.iterdir()
+    ):
+        raise UserError(f"{folder} holds files that auto-labelling did not write; choose a new or empty folder")
+    describe(folder, wanted)
+    return wanted
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder; the system releases the lock of a process that is killed.
+
+    Where the system or the file system knows no locks, there is none.
+
+    Raises:
+        UserError: another run is at work there, or the folder cannot be written.
+    """
+    path = folder / JOURNAL / "lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; choose a folder that can be written"
+        ) from None
+    with file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another run is labelling into {folder}; wait for it, or choose another folder") from None
+        except (ImportError, OSError):
+            pass
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # journals of an unfinished run stay
+                path.parent.rmdir()
+
+
+def forget_journals(folder: Path) -> None:
+    """Remove the journals; the last step of a run."""
+    for path in (folder / JOURNAL).glob("*.jsonl"):
+        path.unlink()
+
+
+def clean(folder: Path) -> None:
+    """Remove what a run that was killed left half-written."""
+    remove_leftovers(folder)
+    if not any((folder / JOURNAL).glob("*.jsonl")):
+        return
+    for kind in KINDS:
+        if (folder / kind).is_dir():
+            remove_leftovers(folder / kind)
+            for entry in (folder / kind).rglob("*"):
+                if entry.is_dir():
+                    remove_leftovers(entry)
+
+
+def label_files(folder: Path, name: str, confidence: bool) -> Iterator[tuple[str, Path]]:
+    """The files of one image, each with its key in the manifest."""
+    yield "mask_bytes", folder / "masks" / f"{name}.png"
+    if confidence:
+        yield "candidates_bytes", folder / "candidates" / f"{name}.png"
+        yield "confidence_bytes", folder / "confidence" / f"{name}.png"
+
+
+def write_data_set(folder: Path, template: str, names: Sequence[str]) -> None:
+    """Write what lets ``open_data(folder)`` find the images: their template and the names that are labelled."""
+    values = {
+        "kind": "folder",
+        "root": ".",
+        "image": template,
+        "mask": "masks/{name}",
+        "split_file": "images.txt",
+    }
+    texts: Mapping[str, str] = {
+        "images.txt": "".join(f"{name}\n" for name in names),
+        "data.yaml": "# Images where they are, labels here: open_data reads this folder as it is.\n"
+        + dump_yaml(values),
+    }
+    for file, text in texts.items():
+        with write_atomically(folder / file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _difference(present: Description, wanted: Description) -> str:
+    if present.teacher != wanted.teacher:
+        return f"of another teacher (fingerprint {present.teacher[:12]}, not {wanted.teacher[:12]})"
+    keys = sorted({*present.settings, *wanted.settings})
+    changed = [
+        f"{key} {json.dumps(present.settings.get(key))}, not {json.dumps(wanted.settings.get(key))}"
+        for key in keys
+        if present.settings.get(key) != wanted.settings.get(key)
+    ]
+    return f"of other settings ({'; '.join(changed) or 'another label space'})"
+
+
+def _empty(folder: Path) -> None:
+    """Remove labels; the description goes last, so that an interrupted removal is still recognised."""
+    for kind in KINDS:
+        if (folder / kind).is_dir():
+            shutil.rmtree(folder / kind)
+    forget_journals(folder)
+    for file in _FILES:
+        (folder / file).unlink(missing_ok=True)

@@ -1,0 +1,212 @@
+"""What is to be labelled: a folder, a list file or a data set becomes a sorted list of images with names.
+
+Unusual here: images must be findable again from their names by one file-name template, because the labels become a
+data set that leaves the images where they are.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from polyscale.config import UserError, validate
+from polyscale.data.folders import FileData, FolderConfig, find_files
+from polyscale.data.images import IMAGE_SUFFIXES
+from polyscale.data.items import DataError
+from polyscale.data.layout import first_three
+from polyscale.data.open import StreetsConfig, data_config, open_data
+from polyscale.labels import IGNORE, LabelSpace
+
+__all__ = ["CoarseLabels", "Source", "find_source"]
+
+
+class Source(NamedTuple):
+    """Images to label."""
+
+    paths: dict[str, Path]
+    """By name, sorted."""
+    root: Path
+    """The folder that names are relative to; absolute."""
+    template: str
+    """File-name template of the images, as a data config has it."""
+    repeated: int
+    """How many lines of a list named an image again."""
+
+
+def find_source(images: str | Path, out: str | Path) -> Source:
+    """Find the images.
+
+    Args:
+        images: a folder of images (searched to any depth), a data set's folder, ``FOLDER:SPLIT``, a YAML file of a data
+            config, or a text file with one image path a line (relative to the file's folder or the working directory).
+        out: the output folder, which is not searched.
+
+    Raises:
+        UserError: nothing is there, an image that is listed does not exist, or two images would have one name.
+    """
+    path = Path(images).expanduser()
+    if path.is_file() and path.suffix.lower() not in (".yaml", ".yml"):
+        return _from_list(path)
+    if path.is_dir() and not _is_data_set(path):
+        return _from_folder(path, Path(out))
+    config = data_config(images)
+    if isinstance(config, StreetsConfig):
+        raise UserError(f"{images} is drawn when it is read; write it as files first with `polyscale data draw`")
+    if isinstance(config, FolderConfig):
+        items = find_files(config.model_copy(update={"masks": "none"})).items
+    else:
+        items = tuple(open_data(config).items)
+    return _source({item.name: item.image for item in items}, str(images))
+
+
+def _is_data_set(path: Path) -> bool:
+    try:
+        data_config(path)
+    except UserError:
+        return (path / "data.yaml").exists()
+    return True
+
+
+def _from_folder(folder: Path, out: Path) -> Source:
+    closed = out.resolve()
+    paths: dict[str, Path] = {}
+    for here, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and Path(here, name).resolve() != closed and not _leads_back(Path(here, name))
+        )
+        for name in sorted(names):
+            path = Path(here, name)
+            if path.suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
+                _add(paths, path.relative_to(folder).with_suffix("").as_posix(), path)
+    return _source(paths, str(folder))
+
+
+def _leads_back(path: Path) -> bool:
+    return path.is_symlink() and path.parent.resolve().is_relative_to(path.resolve())
+
+
+def _from_list(file: Path) -> Source:
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError):
+        raise UserError(
+            f"{file} is neither a folder, a data config (.yaml) nor a text file with an image path a line"
+        ) from None
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if not lines:
+        raise UserError(f"{file} lists no images; write one path a line")
+    found = [file.parent / line if (file.parent / line).is_file() else Path(line) for line in lines]
+    missing = [line for line, path in zip(lines, found, strict=True) if not path.is_file()]
+    if missing:
+        raise UserError(
+            f"{file} lists {len(missing)} images that do not exist: {first_three(missing)}; correct the list"
+        )
+    files = list(dict.fromkeys(Path(os.path.abspath(path)) for path in found))  # noqa: PTH100 - links stay as given
+    base = Path(os.path.abspath(file.parent))  # noqa: PTH100
+    if not all(path.is_relative_to(base) for path in files):
+        base = Path(os.path.commonpath([path.parent for path in files]))
+    paths: dict[str, Path] = {}
+    for path in files:
+        _add(paths, path.relative_to(base).with_suffix("").as_posix(), path)
+    return _source(paths, str(file), len(lines) - len(files))
+
+
+def _add(paths: dict[str, Path], name: str, path: Path) -> None:
+    other = paths.setdefault(name, path)
+    if other != path:
+        raise UserError(f"two images have the name {name!r}: {other} and {path}; rename one")
+
+
+def _source(paths: dict[str, Path], where: str, repeated: int = 0) -> Source:
+    if not paths:
+        raise UserError(f"there are no images in {where}; files ending in {' '.join(IMAGE_SUFFIXES)} are looked for")
+    # "#" begins a comment in a list of names, "{" a field in a template.
+    odd = [name for name in paths if " #" in name or name.startswith("#") or name != name.strip() or "\n" in name]
+    if odd:
+        raise UserError(f"image name {odd[0]!r} cannot stand in a list of names; rename it")
+    absolute = {name: Path(os.path.abspath(paths[name])) for name in sorted(paths)}  # noqa: PTH100
+    roots, endings = set(), set()
+    for name, path in absolute.items():
+        text = path.as_posix()
+        position = text.rfind(f"/{name}")
+        if position < 0:
+            raise UserError(f"{path} does not contain its name {name!r}; give its folder, or a list of image files")
+        roots.add(text[:position])
+        endings.add(text[position + 1 + len(name) :])
+    if len(roots) > 1:
+        listed = first_three(sorted(roots))
+        raise UserError(f"the images lie under several folders ({listed}); label one at a time, or give a list file")
+    root = roots.pop()
+    if "{" in root:
+        raise UserError(f"the path {root} contains a brace, which a file-name template cannot hold; rename the folder")
+    if len(endings) == 1:
+        ending = endings.pop()
+    elif all(ending.lower() in IMAGE_SUFFIXES for ending in endings):
+        ending = ""
+    else:
+        raise UserError(f"image files of {where} end in several ways ({first_three(sorted(endings))}); split the set")
+    return Source(absolute, Path(root or "/"), f"{root}/{{name}}{ending}", repeated)
+
+
+class CoarseLabels:
+    """Coarse labels by the names of their images, in the teacher's train ids.
+
+    Args:
+        where: the data set, as for ``open_data``; its items are named as the images are.
+        space: of the teacher. Classes are matched by name.
+        names: of the images to label.
+
+    Raises:
+        UserError: the teacher lacks a class of the coarse labels, or no image has one.
+    """
+
+    def __init__(self, where: str | Path, space: LabelSpace, names: Sequence[str]) -> None:
+        config = data_config(where)
+        if isinstance(config, StreetsConfig):
+            raise UserError(f"{where} is drawn when it is read; write it as files first with `polyscale data draw`")
+        if isinstance(config, FolderConfig):
+            config = validate(FolderConfig, {**config.model_dump(), "masks": "optional"})
+        data = open_data(config, label_space=space)
+        assert isinstance(data, FileData)
+        self._data = data
+        theirs = data.label_space
+        missing = [name for name in theirs.names if name not in space.names]
+        if missing:
+            raise UserError(
+                f"the coarse labels' label space {theirs.name!r} has classes that the teacher does not know: "
+                f"{first_three(missing)}; the teacher's are {', '.join(space.names)}"
+            )
+        self.digest = f"{theirs.digest}"
+        self._table = np.full(256, IGNORE, dtype=np.uint8)
+        self._table[: theirs.num_classes] = [space.names.index(name) for name in theirs.names]
+        self._index = {item.name: number for number, item in enumerate(data.items) if item.mask is not None}
+        if not any(name in self._index for name in names):
+            raise UserError(
+                f"no image has a coarse label in {where}: names there are like {first_three(list(self._index)[:2])}, "
+                f"those of the images like {first_three(list(names)[:2])}"
+            )
+
+    def path(self, name: str) -> Path | None:
+        """The mask of an image, or None where it has no coarse label."""
+        index = self._index.get(name)
+        return None if index is None else self._data.items[index].mask
+
+    def read(self, name: str, size: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
+        """The coarse label of an image, (H, W) the teacher's train ids or ``IGNORE``; None where it has none.
+
+        Raises:
+            UserError: its file is unreadable, has unknown ids or another size than the image.
+        """
+        index = self._index.get(name)
+        if index is None:
+            return None
+        labels = self._data.read_labels(index)
+        assert labels is not None
+        if labels.shape != size:
+            raise DataError(self._data.size_message(index, size, labels.shape), "size")
+        found: np.ndarray[Any, np.dtype[np.uint8]] = self._table[labels]
+        return found

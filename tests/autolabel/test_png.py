@@ -1,0 +1,40 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from polyscale.autolabel.png import encode_index_png
+from polyscale.data.masks import read_mask
+
+
+@pytest.mark.parametrize(("bits", "height", "width"), [(8, 17, 23), (8, 1, 1), (4, 9, 8), (4, 9, 7)])
+@pytest.mark.parametrize("kind", ["noise", "steep", "flat"])
+def test_pillow_reads_the_indices_and_colours_that_were_written(tmp_path, bits, height, width, kind):
+    rng = np.random.default_rng(0)
+    number = 2**bits
+    indices = {
+        "noise": rng.integers(0, number, (height, width)),
+        "steep": np.broadcast_to(rng.integers(0, number, (1, width)), (height, width)),
+        "flat": np.full((height, width), number - 1),
+    }[kind].astype(np.uint8)
+    palette = rng.integers(0, 256, (number, 3), dtype=np.uint8)
+    data = encode_index_png(indices, palette, bits)
+    picture = Image.open(io.BytesIO(data))
+    assert picture.mode == "P"
+    np.testing.assert_array_equal(np.array(picture), indices)
+    np.testing.assert_array_equal(np.array(picture.convert("RGB")), palette[indices])
+    (tmp_path / "a.png").write_bytes(data)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), indices)
+
+
+def test_drawn_streets_become_smaller_than_pillow_makes_them():
+    from polyscale.data.streets import draw_scene
+
+    labels = draw_scene(0, 0, (1024, 2048)).labels
+    pillow = io.BytesIO()
+    picture = Image.fromarray(labels)
+    palette = np.zeros((256, 3), np.uint8)  # as ignored pixels need
+    picture.putpalette(palette.tobytes())
+    picture.save(pillow, "PNG", optimize=True)
+    assert len(encode_index_png(labels, palette)) < 0.8 * pillow.tell()

@@ -1,0 +1,266 @@
+import errno
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import polyscale
+from polyscale.autolabel import AutolabelConfig, autolabel, read_candidates, read_confidence, read_manifest, rethreshold
+from polyscale.config import UserError
+from polyscale.labels import IGNORE
+
+
+def label(teacher, images, out, batch=2, workers=2, **settings):
+    extra = {key: settings.pop(key) for key in ("coarse", "frame", "replace", "report") if key in settings}
+    return autolabel(
+        teacher, images, out, AutolabelConfig(**settings), device="cpu", batch=batch, workers=workers, **extra
+    )
+
+
+def test_labels_are_the_prediction_s_where_it_is_sure_enough(teacher, images, tmp_path, space):
+    summary = label(teacher, images, tmp_path / "out", threshold=0.6, scales=(0.5, 1), flip=True)
+    assert (summary.num_labelled, summary.num_done, dict(summary.failures)) == (9, 9, {})
+    data = polyscale.open_data(tmp_path / "out")
+    assert [item.name for item in data.items] == [f"{'day' if n < 6 else 'night'}/{n}" for n in range(9)]
+    assert data.label_space == space
+    predictor = polyscale.load(teacher, "cpu")
+    kept = []
+    for index, line in enumerate(read_manifest(tmp_path / "out")):
+        sample = data.read(index)
+        expected = predictor.predict(sample.image, (0.5, 1), flip=True)
+        certain = np.abs(expected.confidence - 0.6) > 1e-5  # a batch may round differently in the last bit
+        wanted = np.where(expected.confidence >= 0.6, expected.labels, IGNORE)
+        np.testing.assert_array_equal(sample.labels[certain], wanted[certain])
+        kept.append((sample.labels != IGNORE).mean())
+        assert line["image"] == sample.name
+        assert line["kept"] == pytest.approx(kept[-1], abs=1e-6)
+        for train_id, name in enumerate(space.names):
+            chosen = sample.labels == train_id
+            if chosen.any():
+                assert line["classes"][name]["share"] == pytest.approx(chosen.mean(), abs=1e-6)
+                mean = expected.confidence[chosen].mean()
+                assert line["classes"][name]["confidence"] == pytest.approx(mean, abs=1e-4)
+    assert 0.05 < np.mean(kept) < 0.95  # else the threshold was not tried
+
+
+def test_thresholding_again_is_exactly_a_run_with_that_threshold(teacher, images, tmp_path, content):
+    common = {"confidence": True, "confidence_stride": 1, "min_region": 6}
+    label(teacher, images, tmp_path / "a", threshold=0.5, **common)
+    label(teacher, images, tmp_path / "b", threshold=0.8, class_thresholds={"pole": 0.6}, **common)
+    first = content(tmp_path / "a")
+    rethreshold(tmp_path / "a", 0.8, {"pole": 0.6})
+    again, direct = content(tmp_path / "a"), content(tmp_path / "b")
+    masks = [name for name in direct if name.startswith("masks/")]
+    assert len(masks) == 9
+    assert [again[name] for name in masks] == [direct[name] for name in masks]
+    assert any(first[name] != again[name] for name in masks)
+    for line, other in zip(read_manifest(tmp_path / "a"), read_manifest(tmp_path / "b"), strict=True):
+        assert line["kept"] == other["kept"]
+        assert line["threshold"] == other["threshold"]
+    rethreshold(tmp_path / "a", 0.5)
+    back = content(tmp_path / "a")
+    assert [back[name] for name in masks] == [first[name] for name in masks]
+
+
+def test_with_a_stride_no_pixel_below_the_threshold_is_kept(teacher, images, tmp_path):
+    label(teacher, images, tmp_path / "out", confidence=True)
+    exact = label(teacher, images, tmp_path / "exact", confidence=True, confidence_stride=1, threshold=0.8)
+    assert exact.num_done == 9
+    rethreshold(tmp_path / "out", 0.8)
+    coarse, fine = polyscale.open_data(tmp_path / "out"), polyscale.open_data(tmp_path / "exact")
+    kept = []
+    for index in range(9):
+        ours, theirs = coarse.read(index).labels, fine.read(index).labels
+        assert (ours[ours != IGNORE] == theirs[ours != IGNORE]).all()
+        kept.append(((ours != IGNORE).sum(), (theirs != IGNORE).sum()))
+    assert 0 < sum(a for a, _ in kept) < sum(b for _, b in kept)
+
+
+def test_only_stored_levels_can_be_thresholds(teacher, images, tmp_path):
+    label(teacher, images, tmp_path / "plain")
+    with pytest.raises(UserError, match="without confidence maps"):
+        rethreshold(tmp_path / "plain", 0.9)
+    label(teacher, images, tmp_path / "out", confidence=True, levels=(0.5, 0.75))
+    with pytest.raises(UserError, match="none of the stored levels; choose from 0, 0.5, 0.75, 1"):
+        rethreshold(tmp_path / "out", 0.9)
+    with pytest.raises(UserError, match="no class 'tram'"):
+        rethreshold(tmp_path / "out", 0.5, {"tram": 0.75})
+    with pytest.raises(UserError, match="holds no auto-labels"):
+        rethreshold(images, 0.9)
+
+
+def test_coarse_labels_stand_and_are_certain(teacher, images, tmp_path, space):
+    coarse = tmp_path / "coarse"
+    (coarse / "masks" / "day").mkdir(parents=True)
+    (coarse / "images").symlink_to(images)
+    for number in range(6):
+        with Image.open(images / "day" / f"{number}.png") as picture:
+            mask = np.zeros(picture.size[::-1], np.uint8)
+        mask[4:12, 4:20] = 17
+        Image.fromarray(mask).save(coarse / "masks" / "day" / f"{number}.png")
+    space.to_yaml(coarse / "label_space.yaml")
+    summary = label(teacher, images, tmp_path / "out", coarse=coarse, threshold=0.95, confidence=True, min_region=20)
+    data = polyscale.open_data(tmp_path / "out")
+    for index in range(9):
+        sample = data.read(index)
+        stands = (sample.labels[4:12, 4:20] == 2).all()
+        sure = (read_confidence(tmp_path / "out", sample.name)[4:12, 4:20] == 1).all()
+        assert stands == sure == (index < 6)
+        candidates = read_candidates(tmp_path / "out", sample.name)
+        assert (candidates != IGNORE).all()
+    assert summary.totals.classes["pole"]["coarse"] == 6 * 8 * 16
+    assert "agreed %" in summary.tables()[0][1]
+    rethreshold(tmp_path / "out", 0.99)
+    assert (polyscale.open_data(tmp_path / "out").read(0).labels[4:12, 4:20] == 2).all()
+    # A coarse label that changes makes its image be labelled again.
+    mask = np.full((32, 48), 23, np.uint8)
+    out = tmp_path / "again"
+    label(teacher, images, out, coarse=coarse)
+    Image.fromarray(mask).save(coarse / "masks" / "day" / "1.png")
+    assert label(teacher, images, out, coarse=coarse).num_labelled == 1
+    assert (polyscale.open_data(out).read(1).labels == 1).all()
+
+
+def test_thresholds_chosen_by_share_keep_it(teacher, images, tmp_path, content):
+    summary = label(teacher, images, tmp_path / "out", keep=0.5, keep_sample=9)
+    for name, values in summary.totals.classes.items():
+        if values["predicted"] > 500:
+            assert values["labelled"] / values["predicted"] == pytest.approx(0.5, abs=0.06), name
+    assert len(set(summary.thresholds.values())) > 1
+    before = content(tmp_path / "out")
+    assert not any(name.startswith(".journal") for name in before)
+    assert label(teacher, images, tmp_path / "out", keep=0.5, keep_sample=9).num_labelled == 0
+    assert content(tmp_path / "out") == before
+
+
+def test_frame_dropped_classes_and_size(teacher, images, tmp_path):
+    frame = np.full((32, 48), 255, np.uint8)
+    frame[:, :10] = 0
+    Image.fromarray(frame).save(tmp_path / "frame.png")
+    summary = label(teacher, images, tmp_path / "out", frame=tmp_path / "frame.png", threshold=0, drop=("sky",))
+    assert sorted(summary.failures) == ["day/0", "day/4", "night/8"]  # of another size than the frame
+    assert "the frame mask is 48 x 32" in summary.failures["day/0"]
+    data = polyscale.open_data(tmp_path / "out")
+    assert len(data) == 6
+    labels = data.read(0).labels
+    assert (labels[:, :10] == IGNORE).all()
+    assert set(np.unique(labels)) <= {0, 2, IGNORE}
+    assert (labels[:, 10:] != IGNORE).any()
+
+
+def test_done_work_is_recognised_by_content(teacher, images, tmp_path, draw, content):
+    out = tmp_path / "out"
+    label(teacher, images, out)
+    before = content(out)
+    assert label(teacher, images, out).num_labelled == 0
+    assert content(out) == before
+    (out / "masks" / "day" / "1.png").write_bytes(b"")  # present, but not what was written
+    (out / "masks" / "day" / "2.png").unlink()
+    assert label(teacher, images, out).num_labelled == 2
+    assert content(out) == before
+    data = (images / "day" / "3.png").read_bytes()
+    (images / "day" / "3.png").write_bytes(data)  # another time, the same content
+    assert label(teacher, images, out).num_labelled == 0
+    Image.fromarray(draw(99)).save(images / "day" / "3.png")
+    Image.fromarray(draw(100)).save(images / "night" / "new.png")
+    assert label(teacher, images, out).num_labelled == 2
+    assert len(polyscale.open_data(out)) == 10
+
+
+def test_labels_of_another_teacher_or_other_settings_are_refused_unless_asked(
+    teacher, save_teacher, images, tmp_path, content
+):
+    out = tmp_path / "out"
+    label(teacher, images, out)
+    other = save_teacher(tmp_path / "other.safetensors", seed=1)
+    before = content(out)
+    with pytest.raises(UserError, match="of another teacher.*--replace"):
+        label(other, images, out)
+    with pytest.raises(UserError, match=r"threshold 0.5, not 0.9"):
+        label(teacher, images, out, threshold=0.9)
+    fewer = tmp_path / "images" / "list.txt"
+    fewer.write_text("night/6.png\nday/1.png\n")
+    with pytest.raises(UserError, match="7 images that are not among those given"):
+        label(teacher, fewer, out)
+    assert content(out) == before
+    assert label(teacher, fewer, out, replace=True).num_done == 2
+    assert sorted(name for name in content(out) if name.startswith("masks/")) == [
+        "masks/day/1.png",
+        "masks/night/6.png",
+    ]
+    assert label(other, images, out, replace=True).num_labelled == 9
+    label(other, images, tmp_path / "fresh")
+    assert content(out) == content(tmp_path / "fresh")
+    with pytest.raises(UserError, match="did not write"):
+        label(teacher, images, images)
+
+
+def test_a_corrupt_image_is_skipped_and_may_be_mended(teacher, images, tmp_path, content):
+    good = (images / "day" / "1.png").read_bytes()
+    (images / "day" / "1.png").write_bytes(good[: len(good) // 2])
+    told = []
+    summary = label(teacher, images, tmp_path / "out", batch=3, report=told.append)
+    assert list(summary.failures) == ["day/1"]
+    assert summary.num_done == 8
+    assert len(told) == 1
+    assert told[0].startswith("skipped: ")
+    assert json.loads((tmp_path / "out" / "failures.jsonl").read_text())["image"] == "day/1"
+    assert len(polyscale.open_data(tmp_path / "out")) == 8
+    (images / "day" / "1.png").write_bytes(good)
+    assert not label(teacher, images, tmp_path / "out", batch=3).failures
+    label(teacher, images, tmp_path / "fresh", batch=3)
+    ours, fresh = content(tmp_path / "out"), content(tmp_path / "fresh")
+    assert ours.keys() == fresh.keys()
+    assert [name for name in ours if ours[name] != fresh[name]] == []
+
+
+def test_a_full_disk_ends_the_run_and_a_later_one_continues(teacher, images, tmp_path, content, monkeypatch):
+    from pathlib import Path
+
+    written = []
+    real = Path.write_bytes
+
+    def write(path, data):
+        if "masks" in path.parts:
+            written.append(path)
+            if len(written) > 4:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return real(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write)
+    with pytest.raises(UserError, match="No space left on device; free some space") as caught:
+        label(teacher, images, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    monkeypatch.undo()
+    assert label(teacher, images, tmp_path / "out").num_labelled == 5
+    label(teacher, images, tmp_path / "fresh")
+    assert content(tmp_path / "out") == content(tmp_path / "fresh")
+
+
+def test_batches_of_any_size_give_the_same_labels(teacher, images, tmp_path):
+    label(teacher, images, tmp_path / "one", batch=1)
+    label(teacher, images, tmp_path / "four", batch=4)
+    one, four = polyscale.open_data(tmp_path / "one"), polyscale.open_data(tmp_path / "four")
+    different = sum(int((one.read(i).labels != four.read(i).labels).sum()) for i in range(9))
+    assert different <= 9
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_teacher_is_loaded(images, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="is a file; choose a folder"):
+        label(tmp_path / "no.safetensors", images, tmp_path / "file" / "out")
+
+
+def test_two_runs_do_not_work_on_one_folder(teacher, images, tmp_path, content):
+    from polyscale.autolabel.folder import locked
+
+    label(teacher, images, tmp_path / "out", confidence=True)
+    before = content(tmp_path / "out")
+    with locked(tmp_path / "out"):
+        with pytest.raises(UserError, match="another run is labelling"):
+            label(teacher, images, tmp_path / "out", confidence=True)
+        with pytest.raises(UserError, match="another run is labelling"):
+            rethreshold(tmp_path / "out", 0.9)
+    assert content(tmp_path / "out") == before
+    assert not (tmp_path / "out" / ".journal").exists()
