@@ -10,6 +10,7 @@ it flatters.
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 from record import save, show
@@ -64,7 +65,8 @@ def main() -> None:
             "checkpoint": metadata.info,
             "model": metadata.config.model_dump(mode="json"),
             "training_environment": json.loads((run / "environment.json").read_text()),
-            "training_config": (run / "config.yaml").read_text(),
+            # Whoever reads the record has other folders.
+            "training_config": re.sub(r"root: .*", "root: CAMVID", (run / "config.yaml").read_text()),
             "validations": [line["validation"] for line in log if "validation" in line],
             "results": results,
         },

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cost import step_times
-from record import save, show
+from record import finished, save, show
 
 import polyscale
 from polyscale.cli.demo import RECIPE, SCALES, SPLITS
@@ -55,11 +55,9 @@ def run(out: Path, network: str, seed: int, ratio: float, changes: list[str]) ->
         assert length is not None
         extra = [*CONTROL, f"training.epoch_length={round(length * ratio)}"]
     start = time.monotonic()
-    trained = train(recipe(data, seed, *changes, *extra), out / f"{network}{seed}", resume=True)
-    if trained.signal is not None:  # stopped early: another call continues
-        raise SystemExit(128 + trained.signal)
+    checkpoint = finished(train(recipe(data, seed, *changes, *extra), out / f"{network}{seed}", resume=True))
     seconds = time.monotonic() - start
-    evaluation = evaluate(polyscale.load(trained.last, "cpu").model, open_data(data, "val"), SCALES, compare=True)
+    evaluation = evaluate(polyscale.load(checkpoint, "cpu").model, open_data(data, "val"), SCALES, compare=True)
     scores = {"seed": seed, "training_seconds": seconds, **evaluation.to_json()}
     with write_atomically(result) as temporary:
         temporary.write_text(json.dumps(scores))

@@ -9,9 +9,10 @@ from typing import Any
 
 from polyscale.cli.display import print_table
 from polyscale.config import write_atomically
+from polyscale.training import TrainingResult
 from polyscale.training.records import environment
 
-__all__ = ["RESULTS", "save", "show"]
+__all__ = ["RESULTS", "finished", "save", "show"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -30,3 +31,10 @@ def save(name: str, values: dict[str, Any], folder: Path | None = None) -> Path:
 def show(title: str, columns: list[str], rows: list[list[Any]]) -> None:
     """Print a table."""
     print_table(title, columns, [[str(cell) for cell in row] for row in rows])
+
+
+def finished(result: TrainingResult) -> Path:
+    """The checkpoint of a training that reached its end; one that a signal stopped ends the benchmark with it."""
+    if result.signal is not None:
+        raise SystemExit(128 + result.signal)
+    return result.last

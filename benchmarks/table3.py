@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cost import step_times, training_flops
-from record import save, show
+from record import finished, save, show
 
 import polyscale
 from polyscale.cli.demo import RECIPE, SPLITS
@@ -68,11 +68,9 @@ def run(arguments: argparse.Namespace, method: str, seed: int) -> dict[str, Any]
         write_streets(arguments.out / f"data{seed}", SPLITS, seed=seed)
     config = recipe(arguments, method, seed)
     start = time.monotonic()
-    trained = train(config, arguments.out / f"{method}{seed}", resume=True)
-    if trained.signal is not None:  # stopped early: another call continues
-        raise SystemExit(128 + trained.signal)
+    checkpoint = finished(train(config, arguments.out / f"{method}{seed}", resume=True))
     scores: dict[str, Any] = {"training_seconds": time.monotonic() - start}
-    network = polyscale.load(trained.last).model
+    network = polyscale.load(checkpoint).model
     assert config.data.val is not None
     data = open_data(config.data.val)
     for scales in (THREE,) if method == "explicit" else (THREE, FOUR):

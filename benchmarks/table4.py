@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from record import save, show
+from record import finished, save, show
 
 import polyscale
 from polyscale.autolabel import AutolabelConfig, autolabel
@@ -181,7 +181,7 @@ class Experiment:
         values["training"] |= {"epochs": 5, "epoch_length": math.ceil(steps / 5) * batch, "check_data": False}
         config = validate(ExperimentConfig, values)
         assert name in alone or isinstance(config.data.train, MixConfig)
-        return train(config, self.run_folder(name), resume=True).last
+        return finished(train(config, self.run_folder(name), resume=True))
 
     def run_folder(self, name: str) -> Path:
         """Where a row's student is trained."""

@@ -9,12 +9,13 @@ interrupted. Lines stay on disk: in memory each image costs a few hundred bytes,
 import contextlib
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from polyscale.autolabel.folder import JOURNAL, label_files
+from polyscale.autolabel.folder import JOURNAL, KINDS
 from polyscale.config import UserError, write_atomically
 
 __all__ = ["Entry", "Journal", "Ledger", "Stamp", "file_digest", "read_journals", "read_manifest", "stamp_of"]
@@ -72,12 +73,14 @@ class Entry(NamedTuple):
         """Whether the image is done: same teacher, settings and images, and its files as they were written."""
         if self.digest != digest or (self.coarse is None) != (coarse is None):
             return False
-        paths = [path for _, path in label_files(folder, name, confidence)]
-        if len(paths) != len(self.sizes):
+        kinds = KINDS if confidence else KINDS[:1]
+        if len(kinds) != len(self.sizes):
             return False
         try:
-            if any(path.stat().st_size != size for path, size in zip(paths, self.sizes, strict=True)):
-                return False
+            # Plain text and not Path: this is done for every image of a set at each start.
+            for kind, size in zip(kinds, self.sizes, strict=True):
+                if os.stat(f"{folder}/{kind}/{name}.png").st_size != size:  # noqa: PTH116
+                    return False
         except OSError:
             return False
         return self.image.fits(image) and (self.coarse is None or coarse is None or self.coarse.fits(coarse))
@@ -89,17 +92,24 @@ class Ledger:
     Attributes:
         entries: finished images.
         failures: images that were skipped in an unfinished run, and why.
+        settled: the last run ended, so that the manifest alone counts.
+
+    Args:
+        folder: the output folder.
+        visit: called with each line where the folder is settled.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, visit: Callable[[dict[str, Any]], None] | None = None) -> None:
         journals = sorted((folder / JOURNAL).glob("labels-*.jsonl")) if (folder / JOURNAL).is_dir() else []
-        self.interrupted = bool(journals)
+        self.settled = not journals
         self._files = [path for path in (folder / MANIFEST, *journals) if path.is_file()]
         self.entries: dict[str, Entry] = {}
         self.failures: dict[str, str] = {}
         for number, path in enumerate(self._files):
             for offset, values in _lines(path):
                 self._take(number, offset, values)
+                if self.settled and visit is not None:
+                    visit(values)
 
     def _take(self, file: int, offset: int, values: dict[str, Any]) -> None:
         name = values["image"]

@@ -73,15 +73,16 @@ def _from_folder(folder: Path, out: Path) -> Source:
     closed = out.resolve()
     paths: dict[str, Path] = {}
     for here, folders, names in os.walk(folder, followlinks=True):
+        below = "" if Path(here) == folder else f"{Path(here).relative_to(folder).as_posix()}/"
         folders[:] = sorted(
             name
             for name in folders
             if not name.startswith(".") and Path(here, name).resolve() != closed and not _leads_back(Path(here, name))
         )
         for name in sorted(names):
-            path = Path(here, name)
-            if path.suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
-                _add(paths, path.relative_to(folder).with_suffix("").as_posix(), path)
+            stem, suffix = os.path.splitext(name)  # noqa: PTH122 - one Path an image: there may be millions
+            if suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
+                _add(paths, below + stem, Path(here, name))
     return _source(paths, str(folder))
 
 
@@ -128,10 +129,12 @@ def _source(paths: dict[str, Path], where: str, repeated: int = 0) -> Source:
     odd = [name for name in paths if " #" in name or name.startswith("#") or name != name.strip() or "\n" in name]
     if odd:
         raise UserError(f"image name {odd[0]!r} cannot stand in a list of names; rename it")
-    absolute = {name: Path(os.path.abspath(paths[name])) for name in sorted(paths)}  # noqa: PTH100
+    absolute = {name: paths[name].absolute() for name in sorted(paths)}
+    if any(".." in path.parts for path in list(absolute.values())[:1]):  # of one input all or none have them
+        absolute = {name: Path(os.path.abspath(path)) for name, path in absolute.items()}  # noqa: PTH100
     roots, endings = set(), set()
     for name, path in absolute.items():
-        text = path.as_posix()
+        text = str(path) if os.sep == "/" else path.as_posix()
         position = text.rfind(f"/{name}")
         if position < 0:
             raise UserError(f"{path} does not contain its name {name!r}; give its folder, or a list of image files")

@@ -19,6 +19,7 @@ class Totals:
         self.num_pixels = 0
         self.num_bytes: dict[str, int] = {}
         self.classes: dict[str, dict[str, float]] = {}
+        self.failures: dict[str, str] = {}
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Add one image."""
@@ -28,12 +29,20 @@ class Totals:
             if key in line:
                 self.num_bytes[key] = self.num_bytes.get(key, 0) + line[key]
         for name, values in line["classes"].items():
-            sums = self.classes.setdefault(name, {})
-            for key in ("labelled", "predicted", "coarse", "agreed"):
-                sums[key] = sums.get(key, 0) + values.get(key, 0)
-            if values["confidence"] is not None:
-                sums["weighted"] = sums.get("weighted", 0) + values["confidence"] * values["labelled"]
-                sums["weight"] = sums.get("weight", 0) + values["labelled"]
+            sums = self.classes.get(name)
+            if sums is None:
+                sums = self.classes[name] = dict.fromkeys(
+                    ("labelled", "predicted", "coarse", "agreed", "weighted", "weight"), 0
+                )
+            labelled, confidence = values["labelled"], values["confidence"]
+            sums["labelled"] += labelled
+            sums["predicted"] += values["predicted"]
+            if "coarse" in values:
+                sums["coarse"] += values["coarse"]
+                sums["agreed"] += values["agreed"]
+            if confidence is not None:
+                sums["weighted"] += confidence * labelled
+                sums["weight"] += labelled
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ Unusual here: the processes of one run share nothing but the folder. Each takes 
 and keeps a journal; the first one settles the folder when all have ended.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +64,8 @@ class Work:
 
     def label(self, description: Description, rank: int, world: int, progress: Progress) -> Summary:
         """Label what is not done, and settle the folder."""
-        ledger = Ledger(self.out)
+        totals = Totals()
+        ledger = Ledger(self.out, totals.add if rank == 0 else None)
         foreign = sorted(name for name in ledger.entries if name not in self.source.paths)
         if foreign and not self.replace:
             raise UserError(
@@ -109,20 +109,9 @@ class Work:
             timing = self._run(chunks, open_names, finish, fail, "labelling", mine, progress)
             journal.close()
         wait_for_all()
-        totals = Totals()
-        if rank == 0:
-            ledger = Ledger(self.out) if open_names else ledger
-            for name in foreign:
-                for _, path in label_files(self.out, name, confidence):
-                    path.unlink(missing_ok=True)
-            if open_names or foreign or ledger.interrupted or not (self.out / "data.yaml").is_file():
-                labelled = ledger.settle(self.out, names, totals.add)
-                write_data_set(self.out, self.source.template, labelled)
-                forget_journals(self.out)
-            else:
-                for line in ledger.lines(sorted(ledger.entries)):
-                    totals.add(json.loads(line))
-            failures = ledger.failures
+        if rank == 0 and (open_names or foreign or not ledger.settled or not (self.out / "data.yaml").is_file()):
+            totals = self._settle(foreign, confidence)
+            failures = dict(totals.failures)
         return Summary(
             self.out,
             timing.num_images,
@@ -133,6 +122,19 @@ class Work:
             description.label_space,
             timing,
         )
+
+    def _settle(self, foreign: list[str], confidence: bool) -> Totals:
+        """Make of all journals the finished folder; in one process, when all others have ended."""
+        totals = Totals()
+        ledger = Ledger(self.out)
+        for name in foreign:
+            for _, path in label_files(self.out, name, confidence):
+                path.unlink(missing_ok=True)
+        labelled = ledger.settle(self.out, list(self.source.paths), totals.add)
+        write_data_set(self.out, self.source.template, labelled)
+        forget_journals(self.out)
+        totals.failures = ledger.failures
+        return totals
 
     def count(self, rank: int, world: int, progress: Progress) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The first pass, where thresholds are to be chosen: confidence by class over a sample of the images."""
