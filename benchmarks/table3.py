@@ -121,18 +121,17 @@ def main() -> None:
                                  "training_flops_ratio": cost, "step_time_ratio": pace}  # fmt: skip
         rows.append([title, f"{cost:.2f}x", f"{pace:.2f}x", f"{statistics.mean(scored):.1f}", f"{spread:.1f}",
                      " ".join(f"{value:.1f}" for value in scored)])  # fmt: skip
-    title = f"{recipes['single'].name.removeprefix('table3-')}, seeds {arguments.seeds}"
+    title = "drawn streets" if arguments.streets else " + ".join(path.stem for path in arguments.recipes)
+    title += f", seeds {arguments.seeds}"
     show(title, ["row", "training FLOPs", "step time", "mIoU", "stdev", "each seed"], rows)
     record = {
         "data": "drawn streets" if arguments.streets else [str(path) for path in arguments.recipes],
         "changes": [change for change in arguments.changes if ".root=" not in change],
         "seeds": arguments.seeds,
-        "steps": None,
         "training_flops_a_crop": flops,
         "step_seconds": seconds,
         "rows": values,
     }
-    record.pop("steps")
     save("table3-streets" if arguments.streets else "table3", record)
 
 

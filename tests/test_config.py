@@ -119,7 +119,9 @@ def test_anchors_and_merge_keys_still_work(write):
     assert content["b"] == {"lr": 1, "nesterov": True}
 
 
-@pytest.mark.parametrize("text", ["a: [1, 2", "a: {b: c", "\tb: 1", "a: b: c", "x: !!python/object/apply:os.getcwd []"])
+@pytest.mark.parametrize(
+    "text", ["a: [1, 2", "a: {b: c", "\tb: 1", "a: b: c", "x: !!python/object/apply:os.getcwd []", "[" * 2000]
+)
 def test_bad_yaml_is_one_line_that_names_the_file(write, text):
     with pytest.raises(UserError, match=r"a\.yaml") as caught:
         read_yaml(write(text))
@@ -196,6 +198,8 @@ def test_an_unknown_key_names_the_allowed_ones():
 class Weighted(Config):
     weights: Literal["none"] | Annotated[tuple[float, ...], Field(min_length=1)] = "none"
     runs: tuple[Run, ...] = Field((), min_length=1)
+    where: Path = Path()
+    boost: dict[str, float] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _never(self):
@@ -213,6 +217,8 @@ def test_messages_speak_of_yaml_and_not_of_python():
     assert message({"runs": [{"nmae": 1}]}).startswith("unknown key 'runs.0.nmae'; allowed here: name")
     assert "few" not in message({"runs": [{"nmae": 1}]})
     assert message({"runs": []}) == "runs: has too few entries (not [])"
+    assert message({"where": None}) == "where: must be a path (not None)"
+    assert message({"boost": {"bus:3": None}}).endswith("(not None); in YAML a space follows the colon")
     assert message({}) == "this never fits"
 
 

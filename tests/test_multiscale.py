@@ -104,7 +104,7 @@ def test_scaled_size(size: tuple[int, int], scale: float, expected: tuple[int, i
     assert scaled_size(size, scale) == expected
 
 
-@pytest.mark.parametrize("scales", [(), (0.5, 2.0), (-1.0, 1.0), (0.0, 1.0)])
+@pytest.mark.parametrize("scales", [(), (0.5, 2.0), (-1.0, 1.0), (0.0, 1.0), (1.0, 1000.0)])
 def test_bad_scales_are_refused(scales: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="scales must"):
         check_scales(scales)

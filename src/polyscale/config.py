@@ -105,7 +105,7 @@ def read_yaml(path: str | Path) -> Any:
 def _parse(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(getattr(error, "problem", None) or error).split())
         mark = getattr(error, "problem_mark", None)
         at = f" line {mark.line + 1}" if mark is not None else ""
@@ -175,6 +175,7 @@ _IN_YAML = {
     "model_type": "must be a mapping of keys to values",
     "dict_type": "must be a mapping of keys to values",
     "too_short": "has too few entries",
+    "path_type": "must be a path",
 }
 _UNION_MEMBER = re.compile(r"(literal|tuple|list|dict|constrained-\w+|str|int|float|bool)(\[.*\])?")
 
@@ -192,6 +193,7 @@ def _describe(kind: type[BaseModel], problem: Any) -> str:
     message = _IN_YAML.get(problem["type"]) or str(problem["msg"]).removeprefix("Value error, ")
     value = repr(problem.get("input"))
     shown = "" if len(value) > 60 or not location else f" (not {value})"
+    shown += "; in YAML a space follows the colon" if problem.get("input") is None and ":" in key else ""  # {bus:3}
     return f"{key}: {message}{shown}" if key else message
 
 

@@ -33,6 +33,9 @@ __all__ = [
     "scaled_size",
 ]
 
+LARGEST_SCALE = 16
+"""A typing error beyond it would ask for more memory than any machine has."""
+
 
 class View(NamedTuple):
     """What a segmenter says of one image at one scale."""
@@ -64,11 +67,14 @@ def check_scales(scales: Sequence[float]) -> tuple[float, ...]:
     """Finest first, once each.
 
     Raises:
-        ValueError: a scale is not positive, or 1 is not among them (its size is the result's size).
+        ValueError: a scale is not positive or above ``LARGEST_SCALE``, or 1 is not among them (its size is the result's
+            size).
     """
     ordered = tuple(sorted({float(scale) for scale in scales}, reverse=True))
     if not ordered or ordered[-1] <= 0:
         raise ValueError(f"scales must be positive numbers, got {list(scales)}; for example 0.5,1,2")
+    if ordered[0] > LARGEST_SCALE:
+        raise ValueError(f"scales must be at most {LARGEST_SCALE}, got {list(scales)}; for example 0.5,1,2")
     if 1.0 not in ordered:
         raise ValueError(f"scales must contain 1, whose size is the result's; got {list(scales)}, for example 0.5,1,2")
     return ordered

@@ -86,3 +86,17 @@ def test_a_folder_without_label_space_gets_a_suggestion_that_works(copy, tmp_pat
     assert main(["data", "check", str(copy), "--labels", str(suggestion)]) == 0
     suggestion.replace(space)
     assert main(["data", "check", str(copy)]) == 0
+
+
+def test_a_check_of_nothing_is_no_success(streets, capsys):
+    assert main(["data", "check", str(streets), "--split", ","]) == 2
+    assert capsys.readouterr().err.startswith("error: --split names no split")
+
+
+def test_a_report_that_cannot_be_written_is_told_before_the_reading(streets, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "file" / "report.json"):
+        assert main(["data", "check", str(streets), "--json", str(place)]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("error: cannot write")

@@ -26,6 +26,10 @@ def system_error(number, *names):
         (system_error(errno.ENOSPC), "the disk is full; free some space or choose another folder"),
         (system_error(errno.EISDIR, "a"), "a: Is a directory; --debug shows where"),
         (OSError("odd"), "odd"),
+        (
+            RuntimeError("Could not determine home directory."),
+            "a path begins with ~ and a name, but there is no such user; give the whole path",
+        ),
         (ModuleNotFoundError("No module named 'x'; pip install x", name="x"), "No module named 'x'; pip install x"),
     ],
 )

@@ -111,3 +111,9 @@ def test_bad_input_is_one_line_and_writes_nothing(checkpoint, images, tmp_path, 
     assert message in shown.err
     assert shown.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_pth_file_leads_to_the_import(images, tmp_path, capsys):
+    (tmp_path / "a.pth").write_bytes(b"PK" * 50)
+    assert main(["predict", str(tmp_path / "a.pth"), str(images), "--out", str(tmp_path / "out")]) == 2
+    assert "`polyscale import-reference` makes checkpoints of the .pth files" in capsys.readouterr().err

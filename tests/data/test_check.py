@@ -235,6 +235,15 @@ def test_check_files_remembers_what_was_good_until_it_changes(root, tmp_path):
     assert files_read() == 2
 
 
+def test_check_files_refuses_a_set_without_one_labelled_pixel(root, tmp_path):
+    write(root, "train/a", [[255, 255]])
+    check_files(splits(root)["train"])  # b has labels
+    write(root, "train/b", [[255]])
+    for _ in range(2):  # also at the next start
+        with pytest.raises(UserError, match="no mask of .* has a pixel that counts"):
+            check_files(splits(root)["train"], cache_dir=tmp_path / "cache")
+
+
 def test_a_cache_that_cannot_be_written_does_no_harm(root):
     (root / "file").touch()
     check_files(splits(root)["train"], cache_dir=root / "file")

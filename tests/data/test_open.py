@@ -123,6 +123,9 @@ def test_the_kind_chooses_the_config_within_a_recipe():
     ("text", "message"),
     [
         ("kind: voc\n", "kind is 'voc', allowed are folder, camvid, streets"),
+        ("kind: [folder]\n", r"kind is \['folder'\], allowed are folder, camvid, streets"),
+        ("root:\n", r"root: must be a path \(not None\)"),
+        ("root: [a, b]\n", "root: must be a path"),
         ("- a\n", "must hold the keys of a data config"),
         ("kind: camvid\nsplits: val\n", "unknown key 'splits'"),
         ("root: nowhere\n", "no such data folder: nowhere"),
@@ -140,6 +143,8 @@ def test_a_wrong_path_is_one_line(tmp_path, plain):
         open_data(tmp_path / "none")
     with pytest.raises(UserError, match=r"has no split 'vall'; splits there: extra, train, val"):
         open_data(f"{plain}:vall")
+    with pytest.raises(UserError, match="names no split after the colon; write for example .*plain:val"):
+        open_data(f"{plain}:")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="in no layout that is recognised: it needs images/ with masks/"):
         open_data(tmp_path / "empty")

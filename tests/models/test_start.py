@@ -44,3 +44,14 @@ def test_another_backbone_is_refused(checkpoint: Path) -> None:
     model = build("single", 3, seed=1, name="resnet18")
     with pytest.raises(UserError, match="holds the backbone 'tiny', which does not fit 'resnet18' here"):
         start_from(model, checkpoint)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    broken = build("single", 3, seed=0)
+    next(broken.parameters()).data.fill_(float("nan"))
+    space = LabelSpace(classes=tuple(LabelClass(name=name, color=(1, 2, 3)) for name in "abc"))
+    save_checkpoint(tmp_path / "nan.safetensors", broken, space)
+    model = build("single", 3, seed=1)
+    with pytest.raises(UserError, match="holds weights that are not finite"):
+        start_from(model, tmp_path / "nan.safetensors")
+    assert all(bool(value.isfinite().all()) for value in model.state_dict().values())

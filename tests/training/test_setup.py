@@ -100,3 +100,25 @@ def test_parameters_that_a_loss_reaches_are_not_frozen(method: Any) -> None:
     model = build_model(config, 3)
     freeze_unused(model)
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        (None, "seed", 2**63, "seed: "),
+        (None, "name", "../up", "name: it also names the run's folder"),
+        (None, "name", "", "name: it also names the run's folder"),
+        ("validation", "scales", [1, 0], "validation.scales: scales must be positive"),
+        ("validation", "scales", [0.5, 2], "validation.scales: scales must contain 1"),
+        ("validation", "scales", [1, 1000], "validation.scales: scales must be at most 16"),
+        ("training", "optimizer", {"betas": [0.9, 1.0]}, "training.optimizer.betas.1: "),
+        ("model", "decoder", {"kind": "deeplabv3", "aspp_rates": [6, 0]}, "model.decoder.aspp_rates.1: "),
+    ],
+)
+def test_values_that_would_fail_later_are_told_with_their_key(
+    recipe: dict[str, Any], section: str | None, key: str, value: Any, message: str
+) -> None:
+    (recipe if section is None else recipe[section])[key] = value
+    with pytest.raises(UserError) as caught:
+        validate(ExperimentConfig, recipe)
+    assert str(caught.value).startswith(message)

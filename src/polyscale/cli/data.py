@@ -8,7 +8,7 @@ import typer
 
 from polyscale.cli.display import print_table, progress_bar, say
 from polyscale.cli.options import DataArgument, parse_size
-from polyscale.config import UserError, write_atomically
+from polyscale.config import UserError, check_folder, write_atomically
 
 __all__ = ["app"]
 
@@ -37,10 +37,16 @@ def check(
     from polyscale.data import MissingLabelSpaceError, check_splits, list_splits, open_data, suggest_label_space
     from polyscale.labels import LabelSpace
 
+    if report is not None:  # told before the reading, which may take an hour
+        if report.is_dir():
+            raise UserError(f"cannot write {report}: it is a folder; name the file in it")
+        check_folder(report.parent)
     space = None if labels is None else LabelSpace.from_yaml(labels)
     names: tuple[str | None, ...] = list_splits(data) or (None,)
     if split is not None:
         names = tuple(part.strip() for part in split.split(",") if part.strip())
+        if not names:
+            raise UserError(f"--split names no split, got {split!r}; for example train,val")
     try:
         splits = {name or data: open_data(data, name, space, lenient=True) for name in names}
     except MissingLabelSpaceError:

@@ -43,6 +43,7 @@ class _Finding(NamedTuple):
     size: tuple[int, int] | None = None
     digest: bytes | None = None
     counts: np.ndarray[Any, np.dtype[np.int64]] | None = None
+    labelled: bool = False  # whether a pixel counts; not told where counts are
 
 
 def check_data(
@@ -111,7 +112,7 @@ def check_files(
             start is quick.
 
     Raises:
-        UserError: how many images cannot be used, and what is wrong with the first three.
+        UserError: how many images cannot be used, and what is wrong with the first three; or all pixels are ignored.
     """
     if not isinstance(data, FileData):
         return
@@ -120,6 +121,11 @@ def check_files(
     keys = [_file_key(item) for item in data.items]
     todo = [index for index, key in enumerate(keys) if key is None or key not in good]
     findings = list(_in_parallel(todo, lambda index: _inspect(data, index, count=False), workers, progress))
+    if len(todo) == len(data) and not any(finding.labelled or finding.problems for finding in findings):
+        raise DataError(
+            f"no mask of {data.where} has a pixel that counts; check ids and ignore_ids of the label space",
+            "ids",
+        )
     passed = {
         key for index, finding in zip(todo, findings, strict=True) if not finding.problems and (key := keys[index])
     }
@@ -176,7 +182,7 @@ def _inspect(data: SegmentationData, index: int, count: bool = True) -> _Finding
         if image is not None and labels is not None and labels.shape != image.shape[:2]:
             problems.append(Problem("size", item.name, data.size_message(index, image.shape[:2], labels.shape)))
     if not count or image is None:
-        return _Finding(tuple(problems))
+        return _Finding(tuple(problems), labelled=labels is not None and bool((labels != IGNORE).any()))
     digest = hashlib.blake2b(str(image.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(image).data)
     size = (image.shape[0], image.shape[1])

@@ -175,6 +175,8 @@ def _config_of_path(where: str | Path) -> FolderConfig | CamVidConfig | StreetsC
         folder, separator, split = str(path).rpartition(":")
         if not separator or not Path(folder).exists():
             raise UserError(f"no such data set: {path}; give a folder, FOLDER:SPLIT, or a YAML file of a data config")
+        if not split:
+            raise UserError(f"{path} names no split after the colon; write for example {folder}:val, or leave it out")
         return data_config(folder, split)
     if path.is_file():
         return _config_of_yaml(path)
@@ -198,9 +200,9 @@ def _config_of_yaml(path: Path) -> FolderConfig | CamVidConfig | StreetsConfig:
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold the keys of a data config, such as kind, root and split")
     kind = values.get("kind", "folder")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise UserError(f"{path}: kind is {kind!r}, allowed are {', '.join(_KINDS)}")
-    if kind != "streets":
+    if kind != "streets" and isinstance(values.get("root", ""), str):  # what else a root may be is told below
         # A file beside its data needs no root; a relative root is looked for beside the file first, then in the working
         # directory.
         root = Path(str(values.get("root", "."))).expanduser()

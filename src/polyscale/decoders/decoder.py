@@ -6,7 +6,7 @@ whoever fuses scales decides where that happens.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -58,7 +58,7 @@ class DecoderConfig(Config):
     ocr_pyramid: bool = False
     pyramid: Literal["aspp", "dpc"] = "aspp"
     aspp_channels: int = Field(default=256, ge=8)
-    aspp_rates: tuple[int, ...] = Field(default=(6, 12, 18), min_length=1)
+    aspp_rates: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(6, 12, 18), min_length=1)
     fine_stride: Literal[2, 4, 8] = 4
     fine_channels: int = Field(default=48, ge=1)
     dropout: float | None = Field(default=None, ge=0.0, lt=1.0)

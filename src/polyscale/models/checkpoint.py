@@ -88,8 +88,14 @@ def read_metadata(path: str | Path) -> Metadata:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
+        todo = (
+            "; `polyscale import-reference` makes checkpoints of the .pth files that it knows"
+            if path.suffix in (".pth", ".pt", ".pdparams")
+            else ""
+        )
         raise UserError(
-            f"{path} is not a readable checkpoint ({' '.join(str(error).split())}); Polyscale writes .safetensors files"
+            f"{path} is not a readable checkpoint ({' '.join(str(error).split())}); "
+            f"Polyscale writes .safetensors files{todo}"
         ) from None
     if metadata.get("format") != FORMAT:
         raise UserError(

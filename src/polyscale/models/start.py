@@ -31,12 +31,14 @@ def start_from(model: MultiScaleModel, path: str | Path) -> Start:
         path: the checkpoint.
 
     Raises:
-        UserError: no Polyscale checkpoint, or one with another backbone.
+        UserError: no Polyscale checkpoint, or one with another backbone or with weights that are not finite.
     """
     metadata = read_metadata(path)
     own, stored = model.state_dict(), load_file(path)
     taken = {name: stored[name] for name, value in own.items() if name in stored and stored[name].shape == value.shape}
     new = tuple(name for name in own if name not in taken)
+    if not all(bool(value.isfinite().all()) for value in taken.values()):
+        raise UserError(f"{path} holds weights that are not finite: its training diverged; choose another checkpoint")
     if any(".backbone." in name for name in new):
         raise UserError(
             f"{path} holds the backbone {metadata.config.backbone.name!r}, which does not fit "

@@ -1,15 +1,19 @@
 """The configuration of a training run: what a recipe in ``configs/`` may say."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from polyscale.config import Config
 from polyscale.data import AugmentConfig, ClassUniformConfig, DataConfig, MixConfig, TrainDataConfig
 from polyscale.losses import LossConfig
 from polyscale.models import ModelConfig
+from polyscale.multiscale import check_scales
 
 __all__ = ["ExperimentConfig", "OptimizerConfig", "ScheduleConfig", "TrainingConfig", "ValidationConfig"]
+
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerConfig(Config):
@@ -26,7 +30,7 @@ class OptimizerConfig(Config):
     decay_norms: bool = True
     """Weight decay also on norm weights and biases (as the reference does)."""
     momentum: float = Field(0.9, ge=0, lt=1)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
 
 
 class ScheduleConfig(Config):
@@ -49,6 +53,13 @@ class ValidationConfig(Config):
     scales: tuple[float, ...] = ()
     """Evaluation scales; empty for the model's ``eval_scales``."""
     flip: bool = False
+
+    @field_validator("scales")
+    @classmethod
+    def _possible(cls, scales: tuple[float, ...]) -> tuple[float, ...]:
+        if scales:
+            check_scales(scales)
+        return scales
 
 
 class TrainingConfig(Config):
@@ -99,7 +110,8 @@ class ExperimentConfig(Config):
     """A whole run: the root of a recipe."""
 
     name: str = "experiment"
-    seed: int = Field(0, ge=0)
+    """Also names the run's folder below ``runs/`` where none is given."""
+    seed: int = Field(0, ge=0, lt=2**63)
     data: DataSets
     model: ModelConfig = ModelConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -107,6 +119,13 @@ class ExperimentConfig(Config):
     loss: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()
     validation: ValidationConfig = ValidationConfig()
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        if not name.strip(" .") or "/" in name or "\\" in name:
+            raise ValueError("it also names the run's folder, so give a word, and the path with --out")
+        return name
 
     @model_validator(mode="after")
     def _mix_suits_sampling_and_loss(self) -> "ExperimentConfig":
@@ -137,8 +156,6 @@ class ExperimentConfig(Config):
     @model_validator(mode="after")
     def _explicit_validates_at_its_scales(self) -> "ExperimentConfig":
         scales = self.validation.scales
-        if scales and 1.0 not in scales:
-            raise ValueError(f"validation.scales must contain 1, got {list(scales)}; for example [0.5, 1, 2]")
         settings = self.model.multiscale
         if scales and settings.method in ("single", "explicit") and set(scales) != set(settings.eval_scales):
             raise ValueError(

@@ -35,7 +35,7 @@ def load_reference(
 
     Raises:
         UserError: a network that cannot be built here, tensors that have no place, a place without a tensor, or a
-            shape that differs; one line that names them.
+            shape that differs, or values that are not finite; one line that names them.
     """
     network = describe(state, source, scales)
     model = build_model(network.config, network.num_classes)
@@ -61,6 +61,7 @@ def load_reference(
                 if name in values and values[name].shape != value.shape
             ],
         ),
+        _listed("has values that are not finite", [theirs.get(k, k) for k in values if not values[k].isfinite().all()]),
     ]
     if any(problems):
         raise UserError(f"{source} {'; '.join(filter(None, problems))}")
