@@ -85,6 +85,14 @@ def test_other_files_are_one_line(tmp_path: Path, kind: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_values_that_are_not_finite_are_refused(reference_state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    broken = reference_state | {"ocr.cls_head.bias": torch.full((19,), float("nan"))}
+    torch.save(broken, tmp_path / "nan.pth")
+    with pytest.raises(UserError, match=r"has values that are not finite: ocr\.cls_head\.bias$"):
+        import_reference(tmp_path / "nan.pth", tmp_path / "nan.safetensors")
+    assert not (tmp_path / "nan.safetensors").exists()
+
+
 def test_label_spaces_must_fit(reference_state: dict[str, torch.Tensor], tmp_path: Path) -> None:
     torch.save(reference_state, tmp_path / "a.pth")
     with pytest.raises(UserError, match="tells 19 classes apart, the label space 'mapillary-vistas-1.2' has 65"):
