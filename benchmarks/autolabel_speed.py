@@ -1,10 +1,10 @@
 """What auto-labelling costs beside the network: bytes an image, the time to encode and write, the time to find out
 that 100,000 images are done.
 
-Storage is measured on exact labels of drawn streets, and on what a teacher says of photos: both at 2048 x 1024. Photos
-smaller than that are enlarged before the teacher sees them, which makes its borders softer, and files larger, than
-those of a teacher trained at that size. Beside it stands a label PNG with an 8-bit probability PNG, both as Pillow
-writes them.
+Storage is measured on exact labels of drawn streets, and on what a teacher says of photos, all at 2048 x 1024. Smaller
+photos are enlarged: either before the teacher sees them, so that it is shown objects of a size that it never met, or
+after, so that its borders are smoother than those of a teacher of that size. A teacher that was trained at that size
+lies between. Beside it stands a label PNG with an 8-bit probability PNG, both as Pillow writes them.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+import torch
 from PIL import Image
 from record import save, show
 
+import polyscale
 from polyscale.autolabel import AutolabelConfig, autolabel, read_manifest
 from polyscale.autolabel.confidence import encode_confidence, encode_labels, to_levels
 from polyscale.autolabel.rules import Candidates
@@ -30,9 +33,13 @@ from polyscale.autolabel.source import find_source
 from polyscale.autolabel.teacher import Teacher
 from polyscale.data.images import read_image
 from polyscale.data.streets import STREETS, draw_scene
-from polyscale.labels import IGNORE
+from polyscale.labels import IGNORE, LabelSpace
 
 HEIGHT, WIDTH = 1024, 2048
+
+Array = np.ndarray[Any, Any]
+Look = Callable[[Path], tuple[Array, Array]]
+"""Photo -> classes and confidence, both (H, W)."""
 
 
 def enlarged(path: Path) -> Image.Image:
@@ -61,31 +68,54 @@ def storage_exact(count: int) -> dict[str, float]:
     return {"labels": float(np.mean(sizes))}
 
 
-def storage_predicted(teacher: Path, photos: list[Path], scales: tuple[float, ...]) -> dict[str, dict[str, float]]:
-    """Bytes of a teacher's labels, candidates and confidence, and of what the reference stores."""
+def enlarged_before(teacher: Path, scales: tuple[float, ...]) -> Look:
+    """The teacher sees a photo at 2048 x 1024."""
     network = Teacher(teacher, scales, False, "cpu", "float32")
-    space, levels = network.label_space, AutolabelConfig(confidence=True).stored_levels
+
+    def look(photo: Path) -> tuple[Array, Array]:
+        looked = network.look(np.asarray(enlarged(photo))[None].copy())
+        return looked.classes[0], looked.confidence[0]
+
+    return look
+
+
+def enlarged_after(teacher: Path, scales: tuple[float, ...]) -> Look:
+    """The teacher sees a photo at its own size, and its logits are enlarged to 2048 x 1024."""
+    network = polyscale.load(teacher, "cpu").model
+
+    @torch.inference_mode()
+    def look(photo: Path) -> tuple[Array, Array]:
+        pixels = torch.from_numpy(read_image(photo)).permute(2, 0, 1)[None].float() / 255
+        logits = torch.nn.functional.interpolate(network(pixels, scales).logits, (HEIGHT, WIDTH), mode="bilinear")
+        confidence, classes = logits.softmax(1)[0].max(0)
+        return classes.numpy().astype(np.uint8), confidence.numpy()
+
+    return look
+
+
+def storage_predicted(look: Look, space: LabelSpace, photos: list[Path]) -> dict[str, dict[str, float]]:
+    """Bytes of a teacher's labels, candidates and confidence, and of what the reference stores."""
+    levels = AutolabelConfig(confidence=True).stored_levels
     rows: dict[str, list[int]] = {}
     kept: dict[str, list[float]] = {}
     for photo in photos:
-        looked = network.look(np.asarray(enlarged(photo))[None].copy())
-        classes, confidence = looked.classes[0], looked.confidence[0]
+        classes, confidence = look(photo)
         plain = Candidates(classes, None)
         for threshold in (0.5, 0.9):
             labels = np.where(confidence >= threshold, classes, np.uint8(IGNORE))
             rows.setdefault(f"labels at {threshold}", []).append(len(encode_labels(labels, space) or b""))
             kept.setdefault(str(threshold), []).append(float((labels != IGNORE).mean()))
         rows.setdefault("candidates", []).append(len(encode_labels(classes, space) or b""))
-        for stride in (1, 2):
+        for stride in (1, 2, 4):
             stored = to_levels(plain, confidence, levels, stride)
             rows.setdefault(f"confidence, stride {stride}", []).append(len(encode_confidence(stored, len(levels))))
         both = pillow_bytes(Image.fromarray(classes))
         both += pillow_bytes(Image.fromarray(np.rint(confidence * 255).astype(np.uint8)))
         rows.setdefault("label PNG and 8-bit probability PNG", []).append(both)
     sizes = {name: float(np.mean(values)) for name, values in rows.items()}
-    total = sizes["labels at 0.5"] + sizes["candidates"] + sizes["confidence, stride 2"]
+    total = sizes["labels at 0.5"] + sizes["candidates"] + sizes["confidence, stride 4"]
     return {
-        "bytes": {**sizes, "all files at 0.5, stride 2": total},
+        "bytes": {**sizes, "all files at 0.5, stride 4": total},
         "kept_fraction": {name: float(np.mean(values)) for name, values in kept.items()},
     }
 
@@ -152,9 +182,10 @@ def resume(teacher: Path, photo: Path, folder: Path, number: int) -> dict[str, f
 
 def tell(result: dict[str, Any]) -> None:
     """Print the figures."""
-    rows = [["exact labels of drawn streets", f"{result['storage_exact']['labels'] / 1000:.1f}"]]
-    rows += [[name, f"{size / 1000:.1f}"] for name, size in result["storage_predicted"]["bytes"].items()]
-    show("Bytes an image, 2048 x 1024", ["what", "kB"], rows)
+    show("Exact labels of drawn streets", ["kB"], [[f"{result['storage_exact']['labels'] / 1000:.1f}"]])
+    before, after = (result["storage_predicted"][key]["bytes"] for key in ("enlarged before", "enlarged after"))
+    rows = [[name, f"{before[name] / 1000:.1f}", f"{after[name] / 1000:.1f}"] for name in before]
+    show("Kilobytes an image, 2048 x 1024", ["what", "enlarged before the teacher", "after it"], rows)
     show(
         "Share of the wall time, one thread",
         ["run", "seconds", "network %", "waits for images %", "waits for files %", "encoding beside it %"],
@@ -184,6 +215,7 @@ def main() -> None:
     scales = tuple(float(part) for part in arguments.scales.split(","))
     found = sorted(path for path in arguments.photos.iterdir() if path.suffix.lower() in (".jpg", ".png"))
     photos = found[:: max(1, len(found) // arguments.count)][: arguments.count]
+    space = polyscale.load(arguments.teacher, "cpu").label_space
     with tempfile.TemporaryDirectory() as folder:
         result = {
             "teacher": arguments.teacher.parent.name,
@@ -192,7 +224,10 @@ def main() -> None:
             "scales": list(scales),
             "resume": resume(arguments.teacher, photos[0], Path(folder) / "resume", arguments.images),
             "storage_exact": storage_exact(arguments.count),
-            "storage_predicted": storage_predicted(arguments.teacher, photos, scales),
+            "storage_predicted": {
+                "enlarged before": storage_predicted(enlarged_before(arguments.teacher, scales), space, photos),
+                "enlarged after": storage_predicted(enlarged_after(arguments.teacher, scales), space, photos),
+            },
             "throughput": throughput(arguments.teacher, photos, Path(folder), scales),
         }
         tell(result)

@@ -77,6 +77,19 @@ def test_with_a_stride_no_pixel_below_the_threshold_is_kept(teacher, images, tmp
     assert 0 < sum(a for a, _ in kept) < sum(b for _, b in kept)
 
 
+def test_large_images_get_a_wider_stride_by_default(teacher, tmp_path):
+    (tmp_path / "images").mkdir()
+    sizes = {"large": (1000, 1001), "small": (999, 1001)}
+    for name, (height, width) in sizes.items():
+        Image.new("RGB", (width, height), "gray").save(tmp_path / f"images/{name}.png")
+    label(teacher, tmp_path / "images", tmp_path / "out", confidence=True, scales=(1.0,))
+    stored = {name: Image.open(tmp_path / f"out/confidence/{name}.png").size for name in sizes}
+    assert stored == {"large": (251, 250), "small": (501, 500)}
+    for name, size in sizes.items():
+        assert read_confidence(tmp_path / "out", name).shape == size
+    assert rethreshold(tmp_path / "out", 0.9).num_done == 2
+
+
 def test_only_stored_levels_can_be_thresholds(teacher, images, tmp_path):
     label(teacher, images, tmp_path / "plain")
     with pytest.raises(UserError, match="without confidence maps"):

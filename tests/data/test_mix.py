@@ -36,7 +36,8 @@ def folder(root, count, names=NAMES, ids=(0, 1, 2), seed=0, levels=None):
             root / f"confidence/{index:02}.png"
         )
     if levels is not None:
-        (root / "autolabel.json").write_text(json.dumps({"format": 1, "confidence_levels": levels}))
+        description = {"format": 1, "confidence_levels": levels, "confidence_stride": 1}
+        (root / "autolabel.json").write_text(json.dumps(description))
     return str(root)
 
 
@@ -119,7 +120,10 @@ def test_weights_are_the_sources_times_the_confidence_of_the_pixel(roots):
     ("spoil", "message"),
     [
         (lambda root: (root / "autolabel.json").unlink(), r"source 'auto': .* no readable autolabel\.json"),
-        (lambda root: (root / "autolabel.json").write_text('{"confidence_levels": null}'), "without confidence maps"),
+        (
+            lambda root: (root / "autolabel.json").write_text('{"confidence_levels": null, "confidence_stride": null}'),
+            "without confidence maps",
+        ),
     ],
 )
 def test_missing_confidence_maps_are_told_when_the_mix_is_opened(roots, tmp_path, spoil, message):

@@ -14,6 +14,7 @@ from polyscale.autolabel.folder import Description, read_description
 from polyscale.autolabel.png import encode_index_png
 from polyscale.autolabel.rules import Candidates
 from polyscale.config import UserError
+from polyscale.data.confidence import stride_of
 from polyscale.data.masks import read_mask
 from polyscale.labels import IGNORE, LabelSpace
 
@@ -75,11 +76,12 @@ def encode_labels(labels: Array, space: LabelSpace) -> bytes | None:
 
 def read_stored(folder: Path, name: str, description: Description) -> tuple[Candidates, Array]:
     """Candidates and levels (H, W) of one image as they are stored; certain pixels as the levels tell them."""
-    levels, stride = description.levels, description.stride
+    levels = description.levels
     labels = _labels(folder / "candidates" / f"{name}.png", description.label_space)
     path = folder / "confidence" / f"{name}.png"
     stored = read_mask(path)
     height, width = labels.shape
+    stride = stride_of(description.stride, height, width)
     if stored.shape != (-(-height // stride), -(-width // stride)) or int(stored.max()) >= len(levels):
         raise UserError(f"{path} does not belong to its candidates; label the image again with `polyscale autolabel`")
     found = np.repeat(np.repeat(stored, stride, axis=0), stride, axis=1)[:height, :width]

@@ -46,7 +46,8 @@ class Description(NamedTuple):
     """By class name; None while they are still to be chosen."""
     levels: tuple[float, ...]
     """Lower bounds of the stored confidence levels; empty without confidence maps."""
-    stride: int
+    stride: int | None
+    """Pixels a side that a stored value covers, as ``stride_of`` reads it."""
     label_space: LabelSpace
 
     @property
@@ -74,7 +75,7 @@ def read_description(folder: str | Path) -> Description:
             values["settings"],
             values["thresholds"],
             tuple(values["confidence_levels"] or ()),
-            values["confidence_stride"] or 1,
+            values["confidence_stride"],
             LabelSpace.from_yaml(folder / "label_space.yaml"),
         )
     except FileNotFoundError:
@@ -94,7 +95,7 @@ def describe(folder: Path, description: Description) -> None:
         "settings": description.settings,
         "thresholds": description.thresholds,
         "confidence_levels": list(description.levels) or None,
-        "confidence_stride": description.stride if description.levels else None,
+        "confidence_stride": description.stride,
     }
     with write_atomically(folder / DESCRIPTION) as temporary:
         temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -13,6 +13,7 @@ from polyscale.autolabel.records import Stamp
 from polyscale.autolabel.rules import Candidates, apply_thresholds
 from polyscale.autolabel.thresholds import table
 from polyscale.config import write_atomically
+from polyscale.data.confidence import stride_of
 from polyscale.data.masks import write_mask
 from polyscale.labels import IGNORE, LabelSpace
 
@@ -57,7 +58,8 @@ def write_labels(
     """
     space = description.label_space
     if description.levels:
-        stored = to_levels(candidates, confidence, description.levels, description.stride)
+        stride = stride_of(description.stride, *candidates.labels.shape)
+        stored = to_levels(candidates, confidence, description.levels, stride)
         _write(folder / "candidates" / f"{facts.name}.png", candidates.labels, space)
         with write_atomically(folder / "confidence" / f"{facts.name}.png") as temporary:
             temporary.write_bytes(encode_confidence(stored, len(description.levels)))

@@ -83,7 +83,7 @@ def autolabel(
         settings,
         None if config.chooses else choose_thresholds(None, config, space),
         config.stored_levels if config.confidence else (),
-        config.confidence_stride if config.confidence else 1,
+        config.confidence_stride if config.confidence else None,
         space,
     )
     with joined() as (rank, world), contextlib.ExitStack() as stack:

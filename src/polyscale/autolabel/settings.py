@@ -47,8 +47,9 @@ class AutolabelConfig(Config):
             stay.
         confidence: store a quantised confidence map, so that the labels can be thresholded again.
         levels: lower bounds of the stored levels, ascending, each above 0 and below 1; one more level lies below them.
-        confidence_stride: each stored value covers this many pixels in height and width (the lowest of them). With 1,
-            thresholding again gives exactly the labels of a run with that threshold.
+        confidence_stride: each stored value covers this many pixels in height and width (the lowest of them); None for
+            4 in images of a megapixel and more, and 2 in smaller ones. With 1, thresholding again gives exactly the
+            labels of a run with that threshold.
     """
 
     threshold: float = Field(0.5, ge=0, le=1)
@@ -67,7 +68,7 @@ class AutolabelConfig(Config):
     levels: tuple[float, ...] = Field(
         (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99), min_length=1, max_length=254
     )
-    confidence_stride: int = Field(2, ge=1, le=16)
+    confidence_stride: int | None = Field(None, ge=1, le=16)
 
     @field_validator("class_thresholds", "class_keep")
     @classmethod

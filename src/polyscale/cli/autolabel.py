@@ -91,8 +91,13 @@ def run(
         bool, typer.Option("--confidence", help="Store confidence maps, for `rethreshold` and `audit`.")
     ] = False,
     confidence_stride: Annotated[
-        int, typer.Option(min=1, max=16, help="Pixels a side that a stored value covers; 1 is exact, and larger.")
-    ] = 2,
+        int | None,
+        typer.Option(
+            min=1,
+            max=16,
+            help="Pixels a side that a stored value covers: 1 is exact, and larger. Else 4, or 2 below a megapixel.",
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images of one size that the network sees together.")] = 1,
     workers: Annotated[int, typer.Option(min=1, help="Threads that load images, and as many that write.")] = 4,
     replace: Annotated[

@@ -15,7 +15,20 @@ from polyscale.config import UserError
 from polyscale.data.items import DataError, Item
 from polyscale.data.masks import read_mask
 
-__all__ = ["ConfidenceMaps"]
+__all__ = ["ConfidenceMaps", "stride_of"]
+
+_MEGAPIXEL = 1_000_000
+
+
+def stride_of(chosen: int | None, height: int, width: int) -> int:
+    """How many pixels a side one stored value covers.
+
+    Args:
+        chosen: the folder's ``confidence_stride``; None for 4 in images of a megapixel and more, and 2 in smaller ones.
+        height: of the image.
+        width: of the image.
+    """
+    return chosen or (4 if height * width >= _MEGAPIXEL else 2)
 
 
 class ConfidenceMaps:
@@ -35,14 +48,14 @@ class ConfidenceMaps:
         self.root = root
         try:
             description = json.loads((root / "autolabel.json").read_text(encoding="utf-8"))
-            levels, stride = description["confidence_levels"], int(description.get("confidence_stride") or 1)
+            levels, stride = description["confidence_levels"], description["confidence_stride"]
+            self._stride = None if stride is None else int(stride)
         except (OSError, ValueError, TypeError, KeyError):
             raise UserError(
                 f"{root} has no readable autolabel.json, so it holds no confidence maps; {_REMEDY}"
             ) from None
         if not levels:
             raise UserError(f"{root} was labelled without confidence maps; {_REMEDY}")
-        self._stride = stride
         self.levels: np.ndarray[Any, np.dtype[np.float32]] = np.array(levels, dtype=np.float32)
 
     def read(self, item: Item, size: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -67,7 +80,8 @@ class ConfidenceMaps:
         found = read_mask(path)
         if found.dtype != np.uint8 or found.max(initial=0) >= len(self.levels):
             raise DataError(f"{path} holds more than the {len(self.levels)} levels of {self.root / 'autolabel.json'}")
-        stride, (height, width) = self._stride, size
+        height, width = size
+        stride = stride_of(self._stride, height, width)
         if found.shape != (-(-height // stride), -(-width // stride)):
             raise DataError(f"{path} does not have the size of {item.mask}; label the image again", "size")
         return np.repeat(np.repeat(found.astype(np.uint8), stride, axis=0), stride, axis=1)[:height, :width]
