@@ -1,16 +1,54 @@
-"""What a training step costs: counted FLOPs, and time as a ratio measured side by side."""
+"""What a network costs: counted FLOPs, memory of its live tensors, and time as a ratio measured side by side."""
 
 import statistics
 import time
+import weakref
+from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
 from polyscale.losses import Objective
 from polyscale.models import ModelConfig, build_model
 from polyscale.training import ExperimentConfig
 
-__all__ = ["step_times", "training_flops"]
+__all__ = ["LiveMemory", "step_times", "training_flops"]
+
+
+class LiveMemory(TorchDispatchMode):
+    """Counts the bytes of all tensors that operations make while it is entered, as long as they live.
+
+    On the meta device too, where nothing is computed. A device takes more, for its allocator's gaps and its kernels'
+    workspace. What lived before is not counted.
+
+    Attributes:
+        peak: the most bytes that lived at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = self._live = 0
+        self._storages: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        tree_map_only(torch.Tensor, self._count, result)
+        return result
+
+    def _count(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self._storages:  # a view shares its storage
+            self._storages.add(key)
+            self._live += size
+            self.peak = max(self.peak, self._live)
+            weakref.finalize(storage, self._forget, key, size)
+
+    def _forget(self, key: int, size: int) -> None:
+        self._storages.discard(key)
+        self._live -= size
 
 
 def training_flops(model: ModelConfig, crop: tuple[int, int], num_classes: int) -> int:

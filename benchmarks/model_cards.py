@@ -1,16 +1,18 @@
 """Writes ``docs/models/README.md``: what the published networks, and the small one, cost.
 
-FLOPs are counted without computing, on PyTorch's meta device, for one image of 1024 x 2048 in evaluation with exact
-fusion; a multiply-add counts as two. Weights are counted in float32. Peak memory of an inference is measured only where
-there is a GPU (``--gpu``), and left out otherwise: what a CPU's allocator takes says nothing of it.
+FLOPs and memory are counted without computing, on PyTorch's meta device, for images of 1024 x 2048 with exact fusion; a
+multiply-add counts as two. Memory is that of the tensors that live at once, in float32, the weights among them; what
+a GPU's allocator takes for the same is measured with ``--gpu``.
 """
 
 import argparse
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from cost import LiveMemory
 from record import save, show
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -73,7 +75,31 @@ def flops(model: MultiScaleModel, scales: tuple[float, ...], size: tuple[int, in
     return int(counter.get_total_flops())
 
 
-def peak_memory(name: str, scales: tuple[float, ...]) -> int:
+def live_memory(model: MultiScaleModel, scales: tuple[float, ...]) -> int:
+    """Bytes of the tensors that live at once while one image is looked at, for a model on the meta device."""
+    image = torch.zeros(1, 3, *SIZE, device="meta")
+    with torch.no_grad(), LiveMemory() as memory:
+        model(image, scales)
+    return memory.peak + _bytes(model.state_dict().values()) + image.nbytes
+
+
+def training_memory(name: str) -> int:
+    """The same of one training step on two images, at the scales of training, with gradients and SGD's momentum."""
+    model = network(name, "meta").train()
+    images = torch.zeros(2, 3, *SIZE, device="meta")
+    with LiveMemory() as memory:
+        fused = model(images, model.train_scales)
+        outputs = [fused.logits, fused.aux, *(view.logits for view in fused.views.values())]
+        torch.stack([output.sum() for output in outputs if output is not None]).sum().backward()
+    momentum = _bytes(model.parameters())
+    return memory.peak + _bytes(model.state_dict().values()) + momentum + images.nbytes
+
+
+def _bytes(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def gpu_memory(name: str, scales: tuple[float, ...]) -> int:
     """Bytes that one image takes at most on a GPU, weights included, float32."""
     model = network(name, "cuda")
     image = torch.zeros(1, 3, *SIZE, device="cuda")
@@ -90,15 +116,16 @@ def card(name: str, gpu: bool) -> dict[str, Any]:
     """All figures of a network."""
     model = network(name, "meta")
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    stored = sum(value.numel() * value.element_size() for value in model.state_dict().values())
     values: dict[str, Any] = {
         "parameters": parameters,
         "backbone_parameters": sum(p.numel() for k, p in model.named_parameters() if ".backbone." in k),
-        "weights_bytes_float32": stored,
+        "weights_bytes_float32": _bytes(model.state_dict().values()),
         "flops": {str(list(scales)): flops(model, scales) for scales in SCALE_SETS},
+        "live_bytes": {str(list(scales)): live_memory(model, scales) for scales in SCALE_SETS},
+        "training_live_bytes": training_memory(name),
     }
     if gpu:
-        values["peak_gpu_bytes"] = {str(list(scales)): peak_memory(name, scales) for scales in SCALE_SETS}
+        values["peak_gpu_bytes"] = {str(list(scales)): gpu_memory(name, scales) for scales in SCALE_SETS}
     return values
 
 
@@ -127,15 +154,24 @@ def page(cards: dict[str, dict[str, Any]], gpu: str | None) -> str:
         millions = [f"{values[key] / 1e6:.1f} M" for key in ("parameters", "backbone_parameters")]
         weights = f"{values['weights_bytes_float32'] / 2**20:.0f} MiB"
         lines.append("| " + " | ".join([name, *millions, weights, *numbers]) + " |")
-    lines += ["", "## Memory", ""]
-    if gpu is None:
+    lines += [
+        "",
+        "## Memory",
+        "",
+        "Of one inference, by scales, and of one training step on two images at (0.5, 1) with gradients and SGD's",
+        "momentum; float32, weights included. Counted: the tensors that live at once. A device takes more, for",
+        "its allocator's gaps and its kernels' workspace.",
+        "",
+        "| network | " + " | ".join(heads) + " | training |",
+        "|---|" + "---|" * len(heads) + "---|",
+    ]
+    for name, values in cards.items():
+        amounts = [*(values["live_bytes"][key] for key in sets), values["training_live_bytes"]]
+        lines.append("| " + " | ".join([name, *(f"{amount / 2**30:.1f} GiB" for amount in amounts)]) + " |")
+    if gpu is not None:
         lines += [
-            "The weights' column is what a checkpoint takes on disk, and in memory before an image is seen. The peak",
-            "of an inference is not given: it was not measured on a GPU, which `benchmarks/model_cards.py --gpu` does.",
-        ]
-    else:
-        lines += [
-            f"Peak of one inference in float32 on {gpu}, weights included, measured by PyTorch's allocator:",
+            "",
+            f"What PyTorch's allocator took for the inferences on {gpu}:",
             "",
             "| network | " + " | ".join(heads) + " |",
             "|---|" + "---|" * len(heads),
@@ -163,7 +199,7 @@ def main() -> None:
     """Count, print, write the page and the record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
-    parser.add_argument("--gpu", action="store_true", help="also measure the peak memory of an inference")
+    parser.add_argument("--gpu", action="store_true", help="also measure what an inference takes there")
     parser.add_argument("--out", type=Path, default=PAGE)
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", module="torch.utils.flop_counter")
