@@ -10,12 +10,12 @@ from polyscale.data import open_data
 from polyscale.training import ExperimentConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-ADDITIONS = {"holdout.yaml"}  # second files, on top of a recipe
+ADDITIONS = {"holdout.yaml": "lite0.yaml", "student.yaml": "folder.yaml"}  # second files, on top of a recipe
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS)))
 def test_recipe_is_valid(path: Path) -> None:
-    files = [path] if path.name not in ADDITIONS else [path.parent / "lite0.yaml", path]
+    files = [path] if path.name not in ADDITIONS else [path.parent / ADDITIONS[path.name], path]
     config = load_config(ExperimentConfig, files)
     if path.name == "holdout.yaml":
         assert config.data.train.exclude == config.data.val.include == ("0006R0*",)  # type: ignore[union-attr]
