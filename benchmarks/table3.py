@@ -2,12 +2,13 @@
 
     python benchmarks/table3.py --streets --out runs/table3-streets
     python benchmarks/table3.py configs/camvid/lite0.yaml configs/camvid/holdout.yaml --out runs/table3-camvid \\
-        data.train.root=CAMVID data.val.root=CAMVID training.epochs=20
+        data.train.root=CAMVID data.val.root=CAMVID training.epochs=20 --also "official val=CAMVID:val"
 
 For each seed three networks are trained with equal budgets (steps, crops, order of images): at one scale, which serves
 the rows of one scale and of average pooling, explicitly at (0.5, 1, 2), and hierarchically on the pair (0.5, 1).
 Training FLOPs are counted; step times are measured side by side. ``--streets`` takes the demo's recipe and draws other
-streets for each seed. Finished networks are kept in --out, so an interrupted run continues.
+streets for each seed. ``--also`` scores the same networks on further data. Finished networks are kept in --out, so an
+interrupted run continues.
 """
 
 import argparse
@@ -59,9 +60,9 @@ def recipe(arguments: argparse.Namespace, method: str, seed: int) -> ExperimentC
     return load_config(ExperimentConfig, [RECIPE, *arguments.recipes], changes)
 
 
-def run(arguments: argparse.Namespace, method: str, seed: int) -> dict[str, Any]:
-    """Train and score one network; {"0.5,1,2": evaluation, ...}."""
-    result = arguments.out / f"{method}{seed}.json"
+def run(arguments: argparse.Namespace, method: str, seed: int, also: str | None = None) -> dict[str, Any]:
+    """Train one network and score it on the recipe's data, or on data of ``--also``; {"0.5,1,2": evaluation, ...}."""
+    result = arguments.out / (f"{method}{seed}.json" if also is None else f"{method}{seed} {also}.json")
     if result.exists():
         return dict(json.loads(result.read_text()))
     if arguments.streets:
@@ -72,7 +73,7 @@ def run(arguments: argparse.Namespace, method: str, seed: int) -> dict[str, Any]
     scores: dict[str, Any] = {"training_seconds": time.monotonic() - start}
     network = polyscale.load(checkpoint).model
     assert config.data.val is not None
-    data = open_data(config.data.val)
+    data = open_data(config.data.val if also is None else arguments.also[also])
     for scales in (THREE,) if method == "explicit" else (THREE, FOUR):
         scores[_listed(scales)] = evaluate(network, data, scales, compare=True, boundary=False).to_json()
     with write_atomically(result) as temporary:
@@ -89,13 +90,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streets", action="store_true", help="the demo's recipe, on streets drawn for each seed")
     parser.add_argument("--out", type=Path, default=Path("runs/table3"))
+    parser.add_argument("--also", action="append", default=[], metavar="NAME=DATA", help="score on these data as well")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--explicit-seeds", type=int, nargs="+", help="fewer of them for the one that costs most")
     parser.add_argument("recipe", nargs="*", help="YAML files, then key=value changes")
     arguments = parser.parse_args()
     arguments.recipes = [Path(text) for text in arguments.recipe if "=" not in text]
     arguments.changes = [text for text in arguments.recipe if "=" in text]
     if not arguments.streets and not arguments.recipes:
         parser.error("give a recipe, or --streets")
+    arguments.also = dict(text.split("=", 1) for text in arguments.also)
     arguments.out.mkdir(parents=True, exist_ok=True)
 
     recipes = {method: recipe(arguments, method, arguments.seeds[0]) for method in METHODS}
@@ -111,28 +115,48 @@ def main() -> None:
         timed.write_text(json.dumps(step_times(recipes, num_classes)))
     seconds = json.loads(timed.read_text())
 
-    results = {m: [run(arguments, m, seed) for seed in arguments.seeds] for m in METHODS}
-    values, rows = {}, []
-    for title, method, scales, name in ROWS:
-        scored = [100 * result[_listed(scales)]["rows"][name]["mean_iou"] for result in results[method]]
-        cost, pace = flops[method] / flops["single"], seconds[method] / seconds["single"]
-        spread = statistics.stdev(scored) if len(scored) > 1 else 0.0
-        values[title.strip()] = {"miou_percent": scored, "mean": statistics.mean(scored), "stdev": spread,
-                                 "training_flops_ratio": cost, "step_time_ratio": pace}  # fmt: skip
-        rows.append([title, f"{cost:.2f}x", f"{pace:.2f}x", f"{statistics.mean(scored):.1f}", f"{spread:.1f}",
-                     " ".join(f"{value:.1f}" for value in scored)])  # fmt: skip
-    title = "drawn streets" if arguments.streets else " + ".join(path.stem for path in arguments.recipes)
-    title += f", seeds {arguments.seeds}"
-    show(title, ["row", "training FLOPs", "step time", "mIoU", "stdev", "each seed"], rows)
+    cost = {method: flops[method] / flops["single"] for method in METHODS}
+    pace = {method: seconds[method] / seconds["single"] for method in METHODS}
+    data = "drawn streets" if arguments.streets else " + ".join(path.stem for path in arguments.recipes)
+    seeds = dict.fromkeys(METHODS, arguments.seeds) | {"explicit": arguments.explicit_seeds or arguments.seeds}
+    tables = {}
+    for also in (None, *arguments.also):
+        results = {m: [run(arguments, m, seed, also) for seed in seeds[m]] for m in METHODS}
+        tables[also] = summarise(results, cost, pace)
+        print_summary(f"{data}, seeds {arguments.seeds}" + (f": {also}" if also else ""), tables[also])
     record = {
         "data": "drawn streets" if arguments.streets else [str(path) for path in arguments.recipes],
         "changes": [change for change in arguments.changes if ".root=" not in change],
-        "seeds": arguments.seeds,
+        "seeds": seeds,
         "training_flops_a_crop": flops,
         "step_seconds": seconds,
-        "rows": values,
+        "rows": tables.pop(None),
+        "also": tables,
     }
     save("table3-streets" if arguments.streets else "table3", record)
+
+
+def summarise(
+    results: dict[str, list[dict[str, Any]]], cost: dict[str, float], pace: dict[str, float]
+) -> dict[str, dict[str, Any]]:
+    """The rows of the table."""
+    values = {}
+    for title, method, scales, name in ROWS:
+        scored = [100 * result[_listed(scales)]["rows"][name]["mean_iou"] for result in results[method]]
+        spread = statistics.stdev(scored) if len(scored) > 1 else 0.0
+        values[title] = {"miou_percent": scored, "mean": statistics.mean(scored), "stdev": spread,
+                         "training_flops_ratio": cost[method], "step_time_ratio": pace[method]}  # fmt: skip
+    return values
+
+
+def print_summary(title: str, values: dict[str, dict[str, Any]]) -> None:
+    """The table."""
+    rows = [
+        [name, f"{row['training_flops_ratio']:.2f}x", f"{row['step_time_ratio']:.2f}x", f"{row['mean']:.1f}",
+         f"{row['stdev']:.1f}", " ".join(f"{value:.1f}" for value in row["miou_percent"])]
+        for name, row in values.items()
+    ]  # fmt: skip
+    show(title, ["row", "training FLOPs", "step time", "mIoU", "stdev", "each seed"], rows)
 
 
 if __name__ == "__main__":
