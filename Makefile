@@ -2,7 +2,7 @@
 #   make demo                          draw the data, train, compare, and leave a picture and a page
 #   make test                          the quick tests
 #   make setup PYTHON=python3.12       choose the interpreter (3.10 to 3.13)
-#   make setup PIP_ARGS="--extra-index-url …"  pass options to pip, for example to get PyTorch's smaller CPU build
+#   make setup PIP_ARGS=…              options for pip, for example another index
 
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.10 python; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$name && break; done)

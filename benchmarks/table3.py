@@ -133,7 +133,7 @@ def main() -> None:
         "rows": tables.pop(None),
         "also": tables,
     }
-    save("table3-streets" if arguments.streets else "table3", record)
+    save("table3-streets" if arguments.streets else f"table3-{arguments.recipes[0].parent.name}", record)
 
 
 def summarise(
@@ -144,19 +144,19 @@ def summarise(
     for title, method, scales, name in ROWS:
         scored = [100 * result[_listed(scales)]["rows"][name]["mean_iou"] for result in results[method]]
         spread = statistics.stdev(scored) if len(scored) > 1 else 0.0
-        values[title] = {"miou_percent": scored, "mean": statistics.mean(scored), "stdev": spread,
+        values[title.strip()] = {"miou_percent": scored, "mean": statistics.mean(scored), "stdev": spread,
                          "training_flops_ratio": cost[method], "step_time_ratio": pace[method]}  # fmt: skip
     return values
 
 
-def print_summary(title: str, values: dict[str, dict[str, Any]]) -> None:
+def print_summary(heading: str, values: dict[str, dict[str, Any]]) -> None:
     """The table."""
     rows = [
-        [name, f"{row['training_flops_ratio']:.2f}x", f"{row['step_time_ratio']:.2f}x", f"{row['mean']:.1f}",
+        [title, f"{row['training_flops_ratio']:.2f}x", f"{row['step_time_ratio']:.2f}x", f"{row['mean']:.1f}",
          f"{row['stdev']:.1f}", " ".join(f"{value:.1f}" for value in row["miou_percent"])]
-        for name, row in values.items()
+        for title, row in ((title, values[title.strip()]) for title, *_ in ROWS)
     ]  # fmt: skip
-    show(title, ["row", "training FLOPs", "step time", "mIoU", "stdev", "each seed"], rows)
+    show(heading, ["row", "training FLOPs", "step time", "mIoU", "stdev", "each seed"], rows)
 
 
 if __name__ == "__main__":

@@ -280,7 +280,7 @@ def main() -> None:
     seconds = {name: [result["training_seconds"] for result in row] for name, row in results.items()}
     values = {**settings, "seeds": arguments.seeds, "scales": SCALES, "tests": summaries}
     save(
-        f"table4-{arguments.data}",
+        f"table4-{arguments.data}" + (f"-fine{arguments.fine}" if arguments.fine else ""),
         {**values, "by_class": by_class(results, tests[0]), "labels": labels, "training_seconds": seconds},
         arguments.results,
     )

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from dry_run import recipes
 
 from polyscale.cli.demo import RECIPE
 from polyscale.config import load_config
@@ -10,14 +11,12 @@ from polyscale.data import open_data
 from polyscale.training import ExperimentConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-ADDITIONS = {"holdout.yaml": "lite0.yaml", "student.yaml": "folder.yaml"}  # second files, on top of a recipe
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS)))
-def test_recipe_is_valid(path: Path) -> None:
-    files = [path] if path.name not in ADDITIONS else [path.parent / ADDITIONS[path.name], path]
+@pytest.mark.parametrize("files", recipes(CONFIGS), ids=lambda files: str(files[-1].relative_to(CONFIGS)))
+def test_recipe_is_valid(files: list[Path]) -> None:
     config = load_config(ExperimentConfig, files)
-    if path.name == "holdout.yaml":
+    if files[-1].name == "holdout.yaml":
         assert config.data.train.exclude == config.data.val.include == ("0006R0*",)  # type: ignore[union-attr]
 
 

@@ -1,9 +1,9 @@
 """Index pictures as small PNG files, lossless.
 
-Unusual here: Pillow neither filters palette pictures nor lets one choose how zlib searches. Stored as its difference to
-the row above, a row of labels is runs of zeros, and zlib's strategy for runs writes them in a thirtieth of the time of
-its full search, at the same size, where labels and confidence are a teacher's. The file is put together here (PNG
-specification, W3C 2003, sections 5, 9 and 11).
+Unusual here: Pillow never filters palette pictures of 8 bits, which ignored pixels (255) need. Stored as its difference
+to the row above, a row of labels is runs of zeros, and zlib's strategy for runs writes a teacher's labels in a
+thirtieth of the time of its full search, at about the same size; without the filter it takes more than twice the bytes.
+The file is put together here (PNG specification, W3C 2003, sections 5, 9 and 11).
 """
 
 import struct
