@@ -6,16 +6,21 @@ network, recipe and number of steps; only its labels differ:
     fine            the images with fine labels alone
     fine + coarse   and as many of the others with coarse polygons
     auto 0.5, 0.9   and as many of the others with the labels of a teacher, kept where its probability is 0.5 or 0.9
-    round 2         the same at 0.5, with the student of "auto 0.5" as the teacher
+    coarse + auto   coarse polygons stand, and the teacher fills what they leave out (0.5, 0.9)
+    round 2         "auto 0.5" with the student of "auto 0.5" as the teacher
     all fine        every image with fine labels: the bound
 
-The teacher is the network of "fine + coarse" (the released recipe's choice), or of another row with --teacher. It sees
-the images only; coarse polygons do not constrain it. Its labels are audited against the fine ones that the others have
-in truth. With --start every row goes on from one network that saw the fine labels for so many steps, as the article's
-students go on from one that was trained elsewhere: a teacher of few steps is too weak to teach.
+The teacher is the network of "fine + coarse" (the released recipe's choice), or of another row with --teacher. Its
+labels are audited against the fine ones that the others have in truth. With --start every row goes on from one network
+that saw the fine labels for so many steps, as the article's students go on from one that was trained elsewhere: a
+teacher of few steps is too weak to teach. With --teacher-change the teacher is another network than its students: their
+recipe with these changes, say a larger backbone with pretrained weights, for --teacher-steps on the same fine labels; a
+row "teacher" gives its own score.
 
     python benchmarks/table4.py --data streets --start 800
-    python benchmarks/table4.py --data camvid --camvid CAMVID --start 600 --steps 300
+    python benchmarks/table4.py --data streets --fine 12 --teacher-change model.backbone.name=tf_efficientnet_lite0 \\
+        model.backbone.pretrained=true training.optimizer.lr=1e-3
+    python benchmarks/table4.py --data camvid --camvid CAMVID --start 600 --steps 300 --change augment.crop=[192,256]
 
 streets: drawn scenes with exact labels, other ones for each seed; scored on 60 more. camvid: the train part without the
 sequence 0006R0; the first quarter of each sequence keeps fine labels; scored on 0006R0 and on the official val part
@@ -48,8 +53,19 @@ from polyscale.evaluation import evaluate
 from polyscale.training import ExperimentConfig, train
 
 SCALES = (0.5, 1.0, 2.0)
-ROWS = {"fine": None, "fine + coarse": None, "auto 0.5": 0.5, "auto 0.9": 0.9, "round 2": 0.5, "all fine": None}
+ROWS = {
+    "fine": None,
+    "fine + coarse": None,
+    "auto 0.5": 0.5,
+    "auto 0.9": 0.9,
+    "coarse + auto 0.5": 0.5,
+    "coarse + auto 0.9": 0.9,
+    "round 2": 0.5,
+    "all fine": None,
+}
 """Row -> threshold of its auto-labels."""
+OWN_TEACHER = "teacher"
+"""The row of a teacher that is another network than its students."""
 LOWEST = 0.5
 STREETS = {"train": 240, "val": 60}
 CAMVID_RECIPE = Path(__file__).parent.parent / "configs/camvid/lite0.yaml"
@@ -64,7 +80,7 @@ class Streets:
         write_streets(self.root, STREETS, seed=seed, coarse=True)
         names = [item.name for item in open_data(self.root, "train").items]
         self.fine = tuple(names[: arguments.fine or 30])
-        self.recipe = load_config(ExperimentConfig, [RECIPE])
+        self.recipe = RECIPE
 
     def labels(self, kind: str, part: str) -> FolderConfig:
         """The ``part`` ("fine", "rest" or "all") of the training images with their fine or coarse labels."""
@@ -101,7 +117,7 @@ class CamVid:
                 assert labels is not None
                 with write_atomically(path) as temporary:
                     Image.fromarray(CAMVID.decode(coarse_labels(labels, [seed, index]))).save(temporary)
-        self.recipe = load_config(ExperimentConfig, [CAMVID_RECIPE])
+        self.recipe = CAMVID_RECIPE
 
     def labels(self, kind: str, part: str) -> FolderConfig:
         """The ``part`` ("fine", "rest" or "all") of the training images with their fine or coarse labels."""
@@ -130,15 +146,16 @@ class Experiment:
     def __init__(self, arguments: argparse.Namespace, seed: int) -> None:
         self.arguments, self.seed, self.out = arguments, seed, arguments.out
         self.data = {"streets": Streets, "camvid": CamVid}[arguments.data](arguments, seed)
+        self.teacher = OWN_TEACHER if arguments.teacher_change else arguments.teacher
 
     def row(self, name: str) -> dict[str, Any]:
         """Scores of one student; trained, and its labels made, where that is not done yet."""
         result = self.out / f"{_slug(name)}-{self.seed}.json"
         if result.exists():
             return dict(json.loads(result.read_text()))
-        threshold = ROWS[name]
-        teacher = "auto 0.5" if name == "round 2" else self.arguments.teacher
-        labels = None if threshold is None else self.auto_labels(teacher, threshold)
+        threshold = ROWS.get(name)
+        teacher = "auto 0.5" if name == "round 2" else self.teacher
+        labels = None if threshold is None else self.auto_labels(teacher, threshold, name.startswith("coarse"))
         start = time.monotonic()
         last = self.train(name, labels)
         values: dict[str, Any] = {"row": name, "seed": self.seed, "training_seconds": time.monotonic() - start}
@@ -158,11 +175,13 @@ class Experiment:
             temporary.write_text(json.dumps(values))
         return values
 
-    def auto_labels(self, teacher: str, threshold: float) -> Path:
+    def auto_labels(self, teacher: str, threshold: float, keep_coarse: bool = False) -> Path:
         """The labels that a teacher gives the images without fine ones; their folder."""
-        folder: Path = self.out / f"labels-of-{_slug(teacher)}-{self.seed}"
+        kind = "labels-and-coarse" if keep_coarse else "labels"
+        folder: Path = self.out / f"{kind}-of-{_slug(teacher)}-{self.seed}"
         if threshold != LOWEST:
-            lowest, folder = self.auto_labels(teacher, LOWEST), folder.with_name(f"{folder.name}-{threshold}")
+            lowest = self.auto_labels(teacher, LOWEST, keep_coarse)
+            folder = folder.with_name(f"{folder.name}-{threshold}")
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(lowest, folder)
             rethreshold(folder, threshold)
@@ -170,23 +189,28 @@ class Experiment:
         self.row(teacher)  # trains it where it is not there yet
         images = self.out / f"rest{self.seed}.yaml"
         images.write_text(dump_yaml(self.data.labels("coarse", "rest").model_dump(mode="json")), encoding="utf-8")
+        coarse = images if keep_coarse else None
         settings = AutolabelConfig(threshold=LOWEST, scales=SCALES, confidence=True, confidence_stride=1)
-        autolabel(self.run_folder(teacher) / "last.safetensors", images, folder, settings, device="cpu")
+        last = self.run_folder(teacher) / "last.safetensors"
+        autolabel(last, images, folder, settings, coarse=coarse, device="cpu")
         return folder
 
     def train(self, name: str, labels: Path | None = None) -> Path:
-        """The student of a row, or the network "start" that all rows go on from; its checkpoint."""
+        """The student of a row, the teacher, or the network "start" that all students go on from; its checkpoint."""
         first = None
-        if name != "start" and self.arguments.start:
+        if name not in ("start", OWN_TEACHER) and self.arguments.start:
             first = str(self.train("start"))
         fine = self.data.labels("fine", "fine").model_dump(mode="json")
         others = str(labels) if labels is not None else self.data.labels("coarse", "rest").model_dump(mode="json")
         sources = {"fine": {"data": fine}, "others": {"data": others}}
         mix = {"kind": "mix", "sources": sources, "balance": "equal"}
-        alone = {"start": fine, "fine": fine, "all fine": self.data.labels("fine", "all").model_dump(mode="json")}
-        values = self.data.recipe.model_dump(mode="json")
+        alone = dict.fromkeys(("start", OWN_TEACHER, "fine"), fine)
+        alone["all fine"] = self.data.labels("fine", "all").model_dump(mode="json")
+        changes = [*self.arguments.change, *(self.arguments.teacher_change if name == OWN_TEACHER else ())]
+        values = load_config(ExperimentConfig, [self.data.recipe], changes).model_dump(mode="json")
         # All students take the same number of steps, whatever they have to learn from.
-        steps = self.arguments.start if name == "start" else self.arguments.steps
+        others_steps = {"start": self.arguments.start, OWN_TEACHER: self.arguments.teacher_steps}
+        steps = others_steps.get(name, self.arguments.steps)
         batch = values["training"]["batch_size"]
         values |= {"name": f"table4-{_slug(name)}", "seed": self.seed, "data": {"train": alone.get(name, mix)}}
         values["training"] |= {"epochs": 5, "epoch_length": math.ceil(steps / 5) * batch, "check_data": False}
@@ -260,27 +284,35 @@ def main() -> None:
     parser.add_argument("--start", type=int, default=0, help="steps of the network that all students go on from")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--teacher", choices=["fine", "fine + coarse"], default="fine + coarse")
+    parser.add_argument("--change", nargs="+", default=[], metavar="KEY=VALUE", help="in every network's recipe")
+    parser.add_argument("--teacher-change", nargs="+", default=[], metavar="KEY=VALUE", help="in the teacher's recipe")
+    parser.add_argument("--teacher-steps", type=int, default=400, help="of a teacher with --teacher-change")
     parser.add_argument("--out", type=Path, help="by default runs/table4-DATA")
     parser.add_argument("--results", type=Path, help="folder of the record; by default benchmarks/results")
     arguments = parser.parse_args()
     arguments.out = arguments.out or Path(f"runs/table4-{arguments.data}")
-    settings = {key: getattr(arguments, key) for key in ("data", "fine", "start", "steps", "teacher")}
+    settings = {key: getattr(arguments, key) for key in ("data", "fine", "start", "steps", "teacher", "change")}
+    if arguments.teacher_change:
+        settings |= {key: getattr(arguments, key) for key in ("teacher_change", "teacher_steps")}
+        settings["teacher"] = "its own network"
     remember(arguments.out / "settings.json", settings)
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in ROWS}
+    names = [OWN_TEACHER, *ROWS] if arguments.teacher_change else list(ROWS)
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for seed in arguments.seeds:
         experiment = Experiment(arguments, seed)
-        for name in ROWS:
+        for name in names:
             results[name].append(experiment.row(name))
             print(f"seed {seed}, {name}: done", flush=True)
     tests = list(results["fine"][0]["tests"])
     summaries = {test: summarise(results, test) for test in tests}
     for test, rows in summaries.items():
         print_summary(f"mIoU on {arguments.data}, {test}; {arguments.steps} steps, seeds {arguments.seeds}", rows)
-    labels = {name: [result.get("labels") for result in row] for name, row in results.items() if ROWS[name] is not None}
+    labels = {name: [result.get("labels") for result in row] for name, row in results.items() if ROWS.get(name)}
     seconds = {name: [result["training_seconds"] for result in row] for name, row in results.items()}
     values = {**settings, "seeds": arguments.seeds, "scales": SCALES, "tests": summaries}
+    title = f"table4-{arguments.data}" + (f"-fine{arguments.fine}" if arguments.fine else "")
     save(
-        f"table4-{arguments.data}" + (f"-fine{arguments.fine}" if arguments.fine else ""),
+        title + ("-teacher" if arguments.teacher_change else ""),
         {**values, "by_class": by_class(results, tests[0]), "labels": labels, "training_seconds": seconds},
         arguments.results,
     )
