@@ -64,6 +64,8 @@ ROWS = {
     "all fine": None,
 }
 """Row -> threshold of its auto-labels."""
+COMPARED = ("fine", "fine + coarse", "all fine")
+"""The rows that all others are measured by."""
 OWN_TEACHER = "teacher"
 """The row of a teacher that is another network than its students."""
 LOWEST = 0.5
@@ -203,7 +205,7 @@ class Experiment:
         fine = self.data.labels("fine", "fine").model_dump(mode="json")
         others = str(labels) if labels is not None else self.data.labels("coarse", "rest").model_dump(mode="json")
         sources = {"fine": {"data": fine}, "others": {"data": others}}
-        mix = {"kind": "mix", "sources": sources, "balance": "equal"}
+        mix = {"kind": "mix", "sources": sources, "balance": self.arguments.balance}
         alone = dict.fromkeys(("start", OWN_TEACHER, "fine"), fine)
         alone["all fine"] = self.data.labels("fine", "all").model_dump(mode="json")
         changes = [*self.arguments.change, *(self.arguments.teacher_change if name == OWN_TEACHER else ())]
@@ -284,6 +286,8 @@ def main() -> None:
     parser.add_argument("--start", type=int, default=0, help="steps of the network that all students go on from")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--teacher", choices=["fine", "fine + coarse"], default="fine + coarse")
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), help="besides those compared with")
+    parser.add_argument("--balance", choices=["equal", "all"], default="equal", help="of the sources, in a mix")
     parser.add_argument("--change", nargs="+", default=[], metavar="KEY=VALUE", help="in every network's recipe")
     parser.add_argument("--teacher-change", nargs="+", default=[], metavar="KEY=VALUE", help="in the teacher's recipe")
     parser.add_argument("--teacher-steps", type=int, default=400, help="of a teacher with --teacher-change")
@@ -291,12 +295,15 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="folder of the record; by default benchmarks/results")
     arguments = parser.parse_args()
     arguments.out = arguments.out or Path(f"runs/table4-{arguments.data}")
-    settings = {key: getattr(arguments, key) for key in ("data", "fine", "start", "steps", "teacher", "change")}
+    settings = {
+        key: getattr(arguments, key) for key in ("data", "fine", "start", "steps", "teacher", "balance", "change")
+    }
     if arguments.teacher_change:
         settings |= {key: getattr(arguments, key) for key in ("teacher_change", "teacher_steps")}
         settings["teacher"] = "its own network"
     remember(arguments.out / "settings.json", settings)
-    names = [OWN_TEACHER, *ROWS] if arguments.teacher_change else list(ROWS)
+    chosen = [name for name in ROWS if name in {*arguments.rows, *COMPARED}]
+    names = [OWN_TEACHER, *chosen] if arguments.teacher_change else chosen
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for seed in arguments.seeds:
         experiment = Experiment(arguments, seed)
