@@ -6,8 +6,9 @@ network, recipe and number of steps; only its labels differ:
     fine            the images with fine labels alone
     fine + coarse   and as many of the others with coarse polygons
     auto 0.5, 0.9   and as many of the others with the labels of a teacher, kept where its probability is 0.5 or 0.9
-    coarse + auto   coarse polygons stand, and the teacher fills what they leave out (0.5, 0.9)
+    coarse + auto   coarse polygons stand, and the teacher fills what they leave out
     round 2         "auto 0.5" with the student of "auto 0.5" as the teacher
+    ..., all        each image as often as any other, where the rows above see both kinds equally often
     all fine        every image with fine labels: the bound
 
 The teacher is the network of "fine + coarse" (the released recipe's choice), or of another row with --teacher. Its
@@ -35,6 +36,7 @@ import math
 import shutil
 import statistics
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,17 +55,34 @@ from polyscale.evaluation import evaluate
 from polyscale.training import ExperimentConfig, train
 
 SCALES = (0.5, 1.0, 2.0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the images without fine labels bring: coarse polygons, or a teacher's labels.
+
+    Attributes:
+        threshold: of the teacher's labels; None without a teacher.
+        keep_coarse: coarse polygons stand where they are, and the teacher fills the gaps.
+        balance: ``equal``: as many of them as of those with fine labels in each epoch; ``all``: each image as often.
+    """
+
+    threshold: float | None = None
+    keep_coarse: bool = False
+    balance: str = "equal"
+
+
 ROWS = {
-    "fine": None,
-    "fine + coarse": None,
-    "auto 0.5": 0.5,
-    "auto 0.9": 0.9,
-    "coarse + auto 0.5": 0.5,
-    "coarse + auto 0.9": 0.9,
-    "round 2": 0.5,
-    "all fine": None,
+    "fine": Row(),
+    "fine + coarse": Row(),
+    "auto 0.5": Row(0.5),
+    "auto 0.9": Row(0.9),
+    "coarse + auto 0.5": Row(0.5, keep_coarse=True),
+    "round 2": Row(0.5),
+    "fine + coarse, all": Row(balance="all"),
+    "coarse + auto 0.5, all": Row(0.5, keep_coarse=True, balance="all"),
+    "all fine": Row(),
 }
-"""Row -> threshold of its auto-labels."""
 COMPARED = ("fine", "fine + coarse", "all fine")
 """The rows that all others are measured by."""
 OWN_TEACHER = "teacher"
@@ -155,9 +174,9 @@ class Experiment:
         result = self.out / f"{_slug(name)}-{self.seed}.json"
         if result.exists():
             return dict(json.loads(result.read_text()))
-        threshold = ROWS.get(name)
+        row = ROWS.get(name, Row())
         teacher = "auto 0.5" if name == "round 2" else self.teacher
-        labels = None if threshold is None else self.auto_labels(teacher, threshold, name.startswith("coarse"))
+        labels = None if row.threshold is None else self.auto_labels(teacher, row.threshold, row.keep_coarse)
         start = time.monotonic()
         last = self.train(name, labels)
         values: dict[str, Any] = {"row": name, "seed": self.seed, "training_seconds": time.monotonic() - start}
@@ -205,7 +224,7 @@ class Experiment:
         fine = self.data.labels("fine", "fine").model_dump(mode="json")
         others = str(labels) if labels is not None else self.data.labels("coarse", "rest").model_dump(mode="json")
         sources = {"fine": {"data": fine}, "others": {"data": others}}
-        mix = {"kind": "mix", "sources": sources, "balance": self.arguments.balance}
+        mix = {"kind": "mix", "sources": sources, "balance": ROWS.get(name, Row()).balance}
         alone = dict.fromkeys(("start", OWN_TEACHER, "fine"), fine)
         alone["all fine"] = self.data.labels("fine", "all").model_dump(mode="json")
         changes = [*self.arguments.change, *(self.arguments.teacher_change if name == OWN_TEACHER else ())]
@@ -228,7 +247,7 @@ class Experiment:
 
 
 def _slug(name: str) -> str:
-    return name.replace(" + ", "-").replace(" ", "-")
+    return name.replace(" + ", "-").replace(", ", "-").replace(" ", "-")
 
 
 def summarise(results: dict[str, list[dict[str, Any]]], test: str) -> dict[str, Any]:
@@ -287,7 +306,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--teacher", choices=["fine", "fine + coarse"], default="fine + coarse")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), help="besides those compared with")
-    parser.add_argument("--balance", choices=["equal", "all"], default="equal", help="of the sources, in a mix")
     parser.add_argument("--change", nargs="+", default=[], metavar="KEY=VALUE", help="in every network's recipe")
     parser.add_argument("--teacher-change", nargs="+", default=[], metavar="KEY=VALUE", help="in the teacher's recipe")
     parser.add_argument("--teacher-steps", type=int, default=400, help="of a teacher with --teacher-change")
@@ -295,9 +313,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="folder of the record; by default benchmarks/results")
     arguments = parser.parse_args()
     arguments.out = arguments.out or Path(f"runs/table4-{arguments.data}")
-    settings = {
-        key: getattr(arguments, key) for key in ("data", "fine", "start", "steps", "teacher", "balance", "change")
-    }
+    settings = {key: getattr(arguments, key) for key in ("data", "fine", "start", "steps", "teacher", "change")}
     if arguments.teacher_change:
         settings |= {key: getattr(arguments, key) for key in ("teacher_change", "teacher_steps")}
         settings["teacher"] = "its own network"
@@ -314,7 +330,11 @@ def main() -> None:
     summaries = {test: summarise(results, test) for test in tests}
     for test, rows in summaries.items():
         print_summary(f"mIoU on {arguments.data}, {test}; {arguments.steps} steps, seeds {arguments.seeds}", rows)
-    labels = {name: [result.get("labels") for result in row] for name, row in results.items() if ROWS.get(name)}
+    labels = {
+        name: [result.get("labels") for result in row]
+        for name, row in results.items()
+        if ROWS.get(name, Row()).threshold
+    }
     seconds = {name: [result["training_seconds"] for result in row] for name, row in results.items()}
     values = {**settings, "seeds": arguments.seeds, "scales": SCALES, "tests": summaries}
     title = f"table4-{arguments.data}" + (f"-fine{arguments.fine}" if arguments.fine else "")

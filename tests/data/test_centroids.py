@@ -7,6 +7,7 @@ from PIL import Image
 from polyscale.config import UserError
 from polyscale.data.centroids import class_centroids, tile_centroids
 from polyscale.data.items import Item, Sample
+from polyscale.data.open import open_data
 from polyscale.labels import IGNORE, LabelClass, LabelSpace
 
 SPACE = LabelSpace(name="three", classes=tuple(LabelClass(name=n, color=(i, i, i)) for i, n in enumerate("abc")))
@@ -198,3 +199,14 @@ def test_drawn_masks_are_computed_each_time(tmp_path):
     drawn.read = lambda index: Sample(str(index), np.zeros((4, 4, 3), np.uint8), masks[index])
     assert same(expected, class_centroids(drawn, 16, tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
+
+
+def test_of_files_only_the_masks_are_read(tmp_path):
+    write_masks(tmp_path / "masks", some_masks())
+    write_masks(tmp_path / "images", some_masks())
+    SPACE.to_yaml(tmp_path / "label_space.yaml")
+    before = class_centroids(open_data(tmp_path), tile=16)
+    for path in (tmp_path / "images").iterdir():
+        path.write_bytes(b"no picture")
+    assert len(before.items) > 0
+    assert same(class_centroids(open_data(tmp_path), tile=16), before)

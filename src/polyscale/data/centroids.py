@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polyscale.config import UserError, write_atomically
+from polyscale.data.folders import FileData
 from polyscale.labels import IGNORE
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def class_centroids(
     Images without a mask have no rows. Nothing is cached where masks are not files (drawn data).
 
     Args:
-        data: the data set; several threads call its ``read`` at once.
+        data: the data set; several threads read from it at once. Of files only the masks are read.
         tile: side of the tiles in pixels.
         cache_dir: folder of the caches; made where missing. ``None`` reads and writes none.
         workers: number of threads.
@@ -146,7 +147,8 @@ def _compute(
     data: "SegmentationData", tile: int, workers: int, progress: Callable[[int, int], None] | None
 ) -> NDArray[np.int64]:
     def of_item(index: int) -> NDArray[np.int64]:
-        labels = data.read(index).labels
+        # An image of two megapixels takes longer to decode than its mask.
+        labels = data.read_labels(index) if isinstance(data, FileData) else data.read(index).labels
         found = np.empty((0, 4), dtype=np.int64) if labels is None else tile_centroids(labels, tile)
         return np.column_stack([np.full(len(found), index, dtype=np.int64), found])
 
