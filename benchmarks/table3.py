@@ -92,6 +92,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/table3"))
     parser.add_argument("--also", action="append", default=[], metavar="NAME=DATA", help="score on these data as well")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS), help="networks to train")
+    parser.add_argument("--label", help="ends the record's name, to tell runs of one recipe apart")
     parser.add_argument("--explicit-seeds", type=int, nargs="+", help="fewer of them for the one that costs most")
     parser.add_argument("recipe", nargs="*", help="YAML files, then key=value changes")
     arguments = parser.parse_args()
@@ -102,26 +104,31 @@ def main() -> None:
     arguments.also = dict(text.split("=", 1) for text in arguments.also)
     arguments.out.mkdir(parents=True, exist_ok=True)
 
-    recipes = {method: recipe(arguments, method, arguments.seeds[0]) for method in METHODS}
+    recipes = {method: recipe(arguments, method, arguments.seeds[0]) for method in arguments.methods}
     if arguments.streets:
         write_streets(arguments.out / f"data{arguments.seeds[0]}", SPLITS, seed=arguments.seeds[0])
-    validation = recipes["single"].data.val
+    first = recipes[arguments.methods[0]]
+    validation = first.data.val
     assert validation is not None, "the recipe names no validation data"
     num_classes = open_data(validation).label_space.num_classes
-    crop = recipes["single"].augment.crop
-    flops = {method: training_flops(config.model, crop, num_classes) for method, config in recipes.items()}
+    flops = {
+        method: training_flops(config.model, first.augment.crop, num_classes) for method, config in recipes.items()
+    }
     timed = arguments.out / "step_times.json"
     if not timed.exists():
         timed.write_text(json.dumps(step_times(recipes, num_classes)))
     seconds = json.loads(timed.read_text())
 
-    cost = {method: flops[method] / flops["single"] for method in METHODS}
-    pace = {method: seconds[method] / seconds["single"] for method in METHODS}
+    rival = "single" if "single" in flops else arguments.methods[0]
+    cost = {method: flops[method] / flops[rival] for method in flops}
+    pace = {method: seconds[method] / seconds[rival] for method in flops}
     data = "drawn streets" if arguments.streets else " + ".join(path.stem for path in arguments.recipes)
-    seeds = dict.fromkeys(METHODS, arguments.seeds) | {"explicit": arguments.explicit_seeds or arguments.seeds}
+    seeds = dict.fromkeys(arguments.methods, arguments.seeds)
+    if "explicit" in seeds:
+        seeds["explicit"] = arguments.explicit_seeds or arguments.seeds
     tables = {}
     for also in (None, *arguments.also):
-        results = {m: [run(arguments, m, seed, also) for seed in seeds[m]] for m in METHODS}
+        results = {m: [run(arguments, m, seed, also) for seed in seeds[m]] for m in seeds}
         tables[also] = summarise(results, cost, pace)
         print_summary(f"{data}, seeds {arguments.seeds}" + (f": {also}" if also else ""), tables[also])
     record = {
@@ -133,7 +140,8 @@ def main() -> None:
         "rows": tables.pop(None),
         "also": tables,
     }
-    save("table3-streets" if arguments.streets else f"table3-{arguments.recipes[0].parent.name}", record)
+    name = "table3-streets" if arguments.streets else f"table3-{arguments.recipes[0].parent.name}"
+    save(name + (f"-{arguments.label}" if arguments.label else ""), record)
 
 
 def summarise(
@@ -142,6 +150,8 @@ def summarise(
     """The rows of the table."""
     values = {}
     for title, method, scales, name in ROWS:
+        if method not in results:
+            continue
         scored = [100 * result[_listed(scales)]["rows"][name]["mean_iou"] for result in results[method]]
         spread = statistics.stdev(scored) if len(scored) > 1 else 0.0
         values[title.strip()] = {"miou_percent": scored, "mean": statistics.mean(scored), "stdev": spread,
@@ -154,7 +164,7 @@ def print_summary(heading: str, values: dict[str, dict[str, Any]]) -> None:
     rows = [
         [title, f"{row['training_flops_ratio']:.2f}x", f"{row['step_time_ratio']:.2f}x", f"{row['mean']:.1f}",
          f"{row['stdev']:.1f}", " ".join(f"{value:.1f}" for value in row["miou_percent"])]
-        for title, row in ((title, values[title.strip()]) for title, *_ in ROWS)
+        for title, row in ((title, values[title.strip()]) for title, *_ in ROWS if title.strip() in values)
     ]  # fmt: skip
     show(heading, ["row", "training FLOPs", "step time", "mIoU", "stdev", "each seed"], rows)
 
