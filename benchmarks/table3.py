@@ -92,7 +92,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/table3"))
     parser.add_argument("--also", action="append", default=[], metavar="NAME=DATA", help="score on these data as well")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS), help="networks to train")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        choices=list(METHODS),
+        default=list(METHODS),
+        help="networks; costs count against the first",
+    )
     parser.add_argument("--label", help="ends the record's name, to tell runs of one recipe apart")
     parser.add_argument("--explicit-seeds", type=int, nargs="+", help="fewer of them for the one that costs most")
     parser.add_argument("recipe", nargs="*", help="YAML files, then key=value changes")
@@ -104,31 +110,30 @@ def main() -> None:
     arguments.also = dict(text.split("=", 1) for text in arguments.also)
     arguments.out.mkdir(parents=True, exist_ok=True)
 
-    recipes = {method: recipe(arguments, method, arguments.seeds[0]) for method in arguments.methods}
+    methods = [method for method in METHODS if method in arguments.methods]
+    recipes = {method: recipe(arguments, method, arguments.seeds[0]) for method in methods}
     if arguments.streets:
         write_streets(arguments.out / f"data{arguments.seeds[0]}", SPLITS, seed=arguments.seeds[0])
-    first = recipes[arguments.methods[0]]
-    validation = first.data.val
+    rival = methods[0]
+    validation = recipes[rival].data.val
     assert validation is not None, "the recipe names no validation data"
     num_classes = open_data(validation).label_space.num_classes
-    flops = {
-        method: training_flops(config.model, first.augment.crop, num_classes) for method, config in recipes.items()
-    }
+    crop = recipes[rival].augment.crop
+    flops = {method: training_flops(config.model, crop, num_classes) for method, config in recipes.items()}
     timed = arguments.out / "step_times.json"
     if not timed.exists():
         timed.write_text(json.dumps(step_times(recipes, num_classes)))
     seconds = json.loads(timed.read_text())
 
-    rival = "single" if "single" in flops else arguments.methods[0]
-    cost = {method: flops[method] / flops[rival] for method in flops}
-    pace = {method: seconds[method] / seconds[rival] for method in flops}
+    cost = {method: flops[method] / flops[rival] for method in methods}
+    pace = {method: seconds[method] / seconds[rival] for method in methods}
     data = "drawn streets" if arguments.streets else " + ".join(path.stem for path in arguments.recipes)
-    seeds = dict.fromkeys(arguments.methods, arguments.seeds)
+    seeds = dict.fromkeys(methods, arguments.seeds)
     if "explicit" in seeds:
         seeds["explicit"] = arguments.explicit_seeds or arguments.seeds
     tables = {}
     for also in (None, *arguments.also):
-        results = {m: [run(arguments, m, seed, also) for seed in seeds[m]] for m in seeds}
+        results = {m: [run(arguments, m, seed, also) for seed in seeds[m]] for m in methods}
         tables[also] = summarise(results, cost, pace)
         print_summary(f"{data}, seeds {arguments.seeds}" + (f": {also}" if also else ""), tables[also])
     record = {
@@ -137,6 +142,7 @@ def main() -> None:
         "seeds": seeds,
         "training_flops_a_crop": flops,
         "step_seconds": seconds,
+        "costs_relative_to": rival,
         "rows": tables.pop(None),
         "also": tables,
     }

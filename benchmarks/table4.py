@@ -48,7 +48,7 @@ from polyscale.autolabel import AutolabelConfig, autolabel, rethreshold
 from polyscale.autolabel.audit import audit
 from polyscale.cli.demo import RECIPE
 from polyscale.config import UserError, dump_yaml, load_config, validate, write_atomically
-from polyscale.data import CAMVID, CamVidConfig, FolderConfig, MixConfig, open_data
+from polyscale.data import CAMVID, CamVidConfig, FolderConfig, open_data
 from polyscale.data.streets import write_streets
 from polyscale.data.streets_coarse import coarse_labels
 from polyscale.evaluation import evaluate
@@ -72,7 +72,10 @@ class Row:
     balance: str = "equal"
 
 
+OWN_TEACHER = "teacher"
+"""The row of a teacher that is another network than its students."""
 ROWS = {
+    OWN_TEACHER: Row(),
     "fine": Row(),
     "fine + coarse": Row(),
     "auto 0.5": Row(0.5),
@@ -85,8 +88,6 @@ ROWS = {
 }
 COMPARED = ("fine", "fine + coarse", "all fine")
 """The rows that all others are measured by."""
-OWN_TEACHER = "teacher"
-"""The row of a teacher that is another network than its students."""
 LOWEST = 0.5
 STREETS = {"train": 240, "val": 60}
 CAMVID_RECIPE = Path(__file__).parent.parent / "configs/camvid/lite0.yaml"
@@ -174,7 +175,7 @@ class Experiment:
         result = self.out / f"{_slug(name)}-{self.seed}.json"
         if result.exists():
             return dict(json.loads(result.read_text()))
-        row = ROWS.get(name, Row())
+        row = ROWS[name]
         teacher = "auto 0.5" if name == "round 2" else self.teacher
         labels = None if row.threshold is None else self.auto_labels(teacher, row.threshold, row.keep_coarse)
         start = time.monotonic()
@@ -224,20 +225,22 @@ class Experiment:
         fine = self.data.labels("fine", "fine").model_dump(mode="json")
         others = str(labels) if labels is not None else self.data.labels("coarse", "rest").model_dump(mode="json")
         sources = {"fine": {"data": fine}, "others": {"data": others}}
-        mix = {"kind": "mix", "sources": sources, "balance": ROWS.get(name, Row()).balance}
-        alone = dict.fromkeys(("start", OWN_TEACHER, "fine"), fine)
-        alone["all fine"] = self.data.labels("fine", "all").model_dump(mode="json")
+        if name in ("start", OWN_TEACHER, "fine"):
+            data = fine
+        elif name == "all fine":
+            data = self.data.labels("fine", "all").model_dump(mode="json")
+        else:
+            data = {"kind": "mix", "sources": sources, "balance": ROWS[name].balance}
         changes = [*self.arguments.change, *(self.arguments.teacher_change if name == OWN_TEACHER else ())]
         values = load_config(ExperimentConfig, [self.data.recipe], changes).model_dump(mode="json")
         # All students take the same number of steps, whatever they have to learn from.
-        others_steps = {"start": self.arguments.start, OWN_TEACHER: self.arguments.teacher_steps}
-        steps = others_steps.get(name, self.arguments.steps)
+        steps_by_name = {"start": self.arguments.start, OWN_TEACHER: self.arguments.teacher_steps}
+        steps = steps_by_name.get(name, self.arguments.steps)
         batch = values["training"]["batch_size"]
-        values |= {"name": f"table4-{_slug(name)}", "seed": self.seed, "data": {"train": alone.get(name, mix)}}
+        values |= {"name": f"table4-{_slug(name)}", "seed": self.seed, "data": {"train": data}}
         values["training"] |= {"epochs": 5, "epoch_length": math.ceil(steps / 5) * batch, "check_data": False}
         values["training"]["start_from"] = first
         config = validate(ExperimentConfig, values)
-        assert name in alone or isinstance(config.data.train, MixConfig)
         return finished(train(config, self.run_folder(name), resume=True))
 
     def run_folder(self, name: str) -> Path:
@@ -305,7 +308,8 @@ def main() -> None:
     parser.add_argument("--start", type=int, default=0, help="steps of the network that all students go on from")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--teacher", choices=["fine", "fine + coarse"], default="fine + coarse")
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), help="besides those compared with")
+    more = [name for name in ROWS if name not in (OWN_TEACHER, *COMPARED)]
+    parser.add_argument("--rows", nargs="+", choices=more, default=more, help=f"besides {', '.join(COMPARED)}")
     parser.add_argument("--change", nargs="+", default=[], metavar="KEY=VALUE", help="in every network's recipe")
     parser.add_argument("--teacher-change", nargs="+", default=[], metavar="KEY=VALUE", help="in the teacher's recipe")
     parser.add_argument("--teacher-steps", type=int, default=400, help="of a teacher with --teacher-change")
@@ -318,8 +322,8 @@ def main() -> None:
         settings |= {key: getattr(arguments, key) for key in ("teacher_change", "teacher_steps")}
         settings["teacher"] = "its own network"
     remember(arguments.out / "settings.json", settings)
-    chosen = [name for name in ROWS if name in {*arguments.rows, *COMPARED}]
-    names = [OWN_TEACHER, *chosen] if arguments.teacher_change else chosen
+    wanted = {*arguments.rows, *COMPARED} | ({OWN_TEACHER} if arguments.teacher_change else set())
+    names = [name for name in ROWS if name in wanted]
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for seed in arguments.seeds:
         experiment = Experiment(arguments, seed)
@@ -330,11 +334,7 @@ def main() -> None:
     summaries = {test: summarise(results, test) for test in tests}
     for test, rows in summaries.items():
         print_summary(f"mIoU on {arguments.data}, {test}; {arguments.steps} steps, seeds {arguments.seeds}", rows)
-    labels = {
-        name: [result.get("labels") for result in row]
-        for name, row in results.items()
-        if ROWS.get(name, Row()).threshold
-    }
+    labels = {name: [result.get("labels") for result in row] for name, row in results.items() if ROWS[name].threshold}
     seconds = {name: [result["training_seconds"] for result in row] for name, row in results.items()}
     values = {**settings, "seeds": arguments.seeds, "scales": SCALES, "tests": summaries}
     title = f"table4-{arguments.data}" + (f"-fine{arguments.fine}" if arguments.fine else "")
