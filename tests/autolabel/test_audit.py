@@ -56,9 +56,9 @@ def folders(tmp_path):
 
 def describe(auto, **changes):
     values = {
-        "format": 1,
+        "format": 2,
         "teacher": {"fingerprint": "0123"},
-        "settings": {},
+        "settings": {"coarse_labels": None},
         "thresholds": dict.fromkeys(SPACE.names, 0.75),
         "confidence_levels": LEVELS,
         "confidence_stride": 1,

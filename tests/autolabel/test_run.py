@@ -7,7 +7,8 @@ from PIL import Image
 
 import polyscale
 from polyscale.autolabel import AutolabelConfig, autolabel, read_candidates, read_confidence, read_manifest, rethreshold
-from polyscale.config import UserError
+from polyscale.config import UserError, dump_yaml
+from polyscale.data import ConfidenceMaps
 from polyscale.labels import IGNORE
 
 
@@ -135,6 +136,46 @@ def test_coarse_labels_stand_and_are_certain(teacher, images, tmp_path, space):
     assert (polyscale.open_data(out).read(1).labels == 1).all()
 
 
+def test_coarse_labels_thinner_than_a_square_of_confidence_stand(teacher, images, tmp_path, space, content):
+    coarse = tmp_path / "coarse"
+    (coarse / "masks").mkdir(parents=True)
+    mask = np.zeros((32, 40), np.uint8)
+    mask[4:28, 11] = 17
+    Image.fromarray(mask).save(coarse / "masks" / "8.png")
+    (coarse / "images").symlink_to(images / "night")
+    space.to_yaml(coarse / "label_space.yaml")
+    out = tmp_path / "out"
+    summary = label(teacher, images / "night", out, coarse=coarse, threshold=0.95, confidence=True)
+    assert (polyscale.open_data(out).read(2).labels[4:28, 11] == 2).all()
+    assert list(summary.bytes_by_kind) == ["mask", "candidates", "confidence", "certain"]
+    lines = [line["classes"].get("pole", {"labelled": 0, "taught": 0}) for line in read_manifest(out)]
+    assert sum(line["labelled"] - line["taught"] for line in lines) == 24
+    rethreshold(out, 0.99)
+    assert (polyscale.open_data(out).read(2).labels[4:28, 11] == 2).all()
+    assert (read_confidence(out, "8")[4:28, 11] == 1).all()
+    maps, item = ConfidenceMaps(out), polyscale.open_data(out).items[2]
+    assert (maps.levels[maps.read(item, (32, 40))] == read_confidence(out, "8")).all()
+    rows = {row[0]: row for row in summary.tables()[0][2]}
+    means = [line["classes"]["road"] for line in read_manifest(out) if "road" in line["classes"]]
+    assert means
+    assert 95 <= rows["road"][5] <= 100  # of the teacher's pixels alone
+
+
+def test_how_coarse_masks_are_read_decides_what_is_done(teacher, images, tmp_path, space):
+    coarse = tmp_path / "coarse"
+    (coarse / "masks").mkdir(parents=True)
+    (coarse / "images").symlink_to(images / "night")
+    Image.fromarray(np.full((32, 48, 3), space.classes[2].color, np.uint8)).save(coarse / "masks" / "6.png")
+    space.to_yaml(coarse / "label_space.yaml")
+    config = {"kind": "folder", "root": str(coarse), "color_coded": True}
+    for name, values in (("a", config), ("b", {**config, "ignore_colors": [list(space.classes[2].color)]})):
+        (tmp_path / f"{name}.yaml").write_text(dump_yaml(values))
+    label(teacher, images / "night", tmp_path / "out", coarse=tmp_path / "a.yaml")
+    assert (polyscale.open_data(tmp_path / "out").read(0).labels == 2).all()
+    with pytest.raises(UserError, match="other settings"):
+        label(teacher, images / "night", tmp_path / "out", coarse=tmp_path / "b.yaml")
+
+
 def test_thresholds_chosen_by_share_keep_it(teacher, images, tmp_path, content):
     summary = label(teacher, images, tmp_path / "out", keep=0.5, keep_sample=9)
     for name, values in summary.totals.classes.items():
@@ -145,6 +186,23 @@ def test_thresholds_chosen_by_share_keep_it(teacher, images, tmp_path, content):
     assert not any(name.startswith(".journal") for name in before)
     assert label(teacher, images, tmp_path / "out", keep=0.5, keep_sample=9).num_labelled == 0
     assert content(tmp_path / "out") == before
+
+
+def test_thresholds_are_never_those_of_images_that_are_gone(teacher, images, tmp_path, content):
+    out = tmp_path / "out"
+    label(teacher, images / "day", out, keep=0.5)
+    label(teacher, images / "night", out, keep=0.5, replace=True)
+    label(teacher, images / "night", tmp_path / "fresh", keep=0.5)
+    assert content(out) == content(tmp_path / "fresh")
+
+
+def test_thresholds_are_not_chosen_from_nothing(teacher, images, tmp_path):
+    good = (images / "day" / "0.png").read_bytes()
+    (images / "day" / "0.png").write_bytes(b"broken")
+    with pytest.raises(UserError, match="none of the 1 images from which thresholds are chosen"):
+        label(teacher, images, tmp_path / "out", keep=0.5, keep_sample=1)
+    (images / "day" / "0.png").write_bytes(good)
+    assert label(teacher, images, tmp_path / "out", keep=0.5, keep_sample=1).thresholds["road"] != 0.5
 
 
 def test_frame_dropped_classes_and_size(teacher, images, tmp_path):
@@ -226,6 +284,79 @@ def test_a_corrupt_image_is_skipped_and_may_be_mended(teacher, images, tmp_path,
     ours, fresh = content(tmp_path / "out"), content(tmp_path / "fresh")
     assert ours.keys() == fresh.keys()
     assert [name for name in ours if ours[name] != fresh[name]] == []
+
+
+def test_images_that_moved_and_a_lost_list_are_written_anew(teacher, images, tmp_path):
+    out = tmp_path / "out"
+    label(teacher, images, out)
+    images.rename(tmp_path / "moved")
+    assert label(teacher, tmp_path / "moved", out).num_labelled == 0
+    assert polyscale.open_data(out).read(0).image.shape == (32, 40, 3)
+    (out / "images.txt").unlink()
+    assert label(teacher, tmp_path / "moved", out).num_labelled == 0
+    assert len(polyscale.open_data(out)) == 9
+
+
+def test_a_label_space_of_somebody_else_is_not_overwritten(teacher, images, tmp_path, space):
+    out = tmp_path / "out"
+    out.mkdir()
+    space.model_copy(update={"name": "mine"}).to_yaml(out / "label_space.yaml")
+    before = (out / "label_space.yaml").read_text()
+    other = space.model_copy(update={"classes": space.classes[:2]})
+    other.to_yaml(out / "label_space.yaml")
+    with pytest.raises(UserError, match="did not write"):
+        label(teacher, images, out)
+    space.to_yaml(out / "label_space.yaml")
+    assert (out / "label_space.yaml").read_text() != before
+    assert label(teacher, images, out).num_done == 9
+
+
+def test_rethresholding_skips_what_is_damaged_and_forgets_no_failure(teacher, images, tmp_path):
+    out = tmp_path / "out"
+    (images / "day" / "1.png").write_bytes(b"broken")
+    label(teacher, images, out, confidence=True)
+    (out / "confidence" / "day" / "3.png").write_bytes(b"junk")
+    told = []
+    summary = rethreshold(out, 0.8, report=told.append)
+    assert (list(summary.failures), summary.num_labelled, summary.num_done) == (["day/3"], 7, 7)
+    assert len(told) == 1
+    assert "day/3.png" in told[0]
+    failed = [json.loads(line) for line in (out / "failures.jsonl").read_text().splitlines()]
+    assert [line["image"] for line in failed] == ["day/1", "day/3"]
+    assert len(polyscale.open_data(out)) == 7
+    assert not (out / "masks" / "day" / "3.png").exists()
+
+
+def test_thresholds_that_are_not_named_stay(teacher, images, tmp_path):
+    label(teacher, images, tmp_path / "out", threshold=0.9, class_thresholds={"sky": 0.7}, confidence=True)
+    assert rethreshold(tmp_path / "out", None, {"pole": 0.95}).thresholds == {"road": 0.9, "sky": 0.7, "pole": 0.95}
+    assert rethreshold(tmp_path / "out", min_region=4).thresholds == {"road": 0.9, "sky": 0.7, "pole": 0.95}
+    assert set(rethreshold(tmp_path / "out", 0.5).thresholds.values()) == {0.5}
+
+
+def test_a_run_that_has_not_ended_is_not_thresholded_again(teacher, images, tmp_path, monkeypatch):
+    import polyscale.autolabel.label as label_module
+
+    out = tmp_path / "out"
+    label(teacher, images / "night", out, confidence=True)
+    (images / "night" / "new.png").write_bytes((images / "day" / "1.png").read_bytes())
+    (images / "night" / "newer.png").write_bytes((images / "day" / "2.png").read_bytes())
+    real, written = label_module.write_atomically, []
+
+    def write(path):
+        written.append(path)
+        if len(written) == 4:
+            raise KeyboardInterrupt
+        return real(path)
+
+    monkeypatch.setattr(label_module, "write_atomically", write)
+    with pytest.raises(KeyboardInterrupt):
+        label(teacher, images / "night", out, confidence=True, workers=1, batch=1)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="has not ended"):
+        rethreshold(out, 0.9)
+    assert label(teacher, images / "night", out, confidence=True).num_labelled == 1
+    assert rethreshold(out, 0.9).num_done == 5
 
 
 def test_a_full_disk_ends_the_run_and_a_later_one_continues(teacher, images, tmp_path, content, monkeypatch):

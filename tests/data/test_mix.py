@@ -15,6 +15,11 @@ NAMES = ("road", "car", "pole")
 LEVELS = [0.0, 0.5, 0.75, 1.0]
 
 
+def describe(root, levels, stride=1, coarse=None):
+    values = {"confidence_levels": levels, "confidence_stride": stride, "settings": {"coarse_labels": coarse}}
+    (root / "autolabel.json").write_text(json.dumps(values))
+
+
 def folder(root, count, names=NAMES, ids=(0, 1, 2), seed=0, levels=None):
     """A plain folder of random masks; ``levels`` makes it one of auto-labels with confidence maps."""
     rng = np.random.default_rng(seed)
@@ -36,8 +41,7 @@ def folder(root, count, names=NAMES, ids=(0, 1, 2), seed=0, levels=None):
             root / f"confidence/{index:02}.png"
         )
     if levels is not None:
-        description = {"format": 1, "confidence_levels": levels, "confidence_stride": 1}
-        (root / "autolabel.json").write_text(json.dumps(description))
+        describe(root, levels)
     return str(root)
 
 
@@ -121,7 +125,7 @@ def test_weights_are_the_sources_times_the_confidence_of_the_pixel(roots):
     [
         (lambda root: (root / "autolabel.json").unlink(), r"source 'auto': .* no readable autolabel\.json"),
         (
-            lambda root: (root / "autolabel.json").write_text('{"confidence_levels": null, "confidence_stride": null}'),
+            lambda root: describe(root, None),
             "without confidence maps",
         ),
     ],
@@ -145,7 +149,7 @@ def test_a_damaged_confidence_map_is_named(roots, tmp_path):
 def test_confidence_stored_in_squares_is_spread_over_their_pixels(roots, tmp_path):
     squares = np.arange(35, dtype=np.uint8).reshape(5, 7) % 4  # of 3 x 2 pixels: cut off at the lower border
     Image.fromarray(squares).save(tmp_path / "auto/confidence/00.png")
-    (tmp_path / "auto/autolabel.json").write_text(json.dumps({"confidence_levels": LEVELS, "confidence_stride": 3}))
+    describe(tmp_path / "auto", LEVELS, stride=3)
     data = mix(roots, second={"confidence_power": 1})
     _, levels, _ = data.read_weights(4, (14, 19))
     assert levels.shape == (14, 19)

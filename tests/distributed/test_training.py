@@ -100,7 +100,9 @@ def test_two_processes_train_on_a_mix_like_one(recipe: Path, tmp_path: Path) -> 
     shutil.copytree(tmp_path / "data/images/train", auto / "images")
     shutil.copytree(tmp_path / "data/masks/train", auto / "masks")
     SPACE.to_yaml(auto / "label_space.yaml")
-    (auto / "autolabel.json").write_text('{"confidence_levels": [0, 0.25, 0.5, 1], "confidence_stride": 1}')
+    (auto / "autolabel.json").write_text(
+        '{"confidence_levels": [0, 0.25, 0.5, 1], "confidence_stride": 1, "settings": {"coarse_labels": null}}'
+    )
     (auto / "confidence").mkdir()
     for number, path in enumerate(sorted((auto / "masks").iterdir())):
         levels = np.random.default_rng(number).integers(0, 4, (32, 40)).astype(np.uint8)

@@ -37,7 +37,8 @@ def auto(squares: Path, tmp_path: Path) -> Path:
     (root / "confidence").mkdir()
     for path in (root / "masks").iterdir():
         Image.fromarray(rng.integers(0, 4, (40, 56), np.uint8)).save(root / "confidence" / path.name)
-    (root / "autolabel.json").write_text(json.dumps({"format": 1, "confidence_levels": LEVELS, "confidence_stride": 1}))
+    description = {"confidence_levels": LEVELS, "confidence_stride": 1, "settings": {"coarse_labels": None}}
+    (root / "autolabel.json").write_text(json.dumps(description))
     return root
 
 

@@ -1,8 +1,9 @@
 """Confidence maps: quantised when written, read back as numbers; and the pictures of labels beside them.
 
 Unusual here: a stored value is a *level*, the index of its lower bound in ``confidence_levels`` of ``autolabel.json``,
-so a value that is read is never above the true one. Each covers a square of pixels whose lowest confidence it is. The
-last level, 1, marks squares that only the coarse label decides. Confidence 0 is where nothing can be labelled.
+so a value that is read is never above the true one. Each covers a square of pixels whose lowest confidence it is.
+Pixels that the coarse label decides have a picture of their own, for they may be thinner than a square; their level is
+the last, 1. Confidence 0 is where nothing can be labelled.
 """
 
 from pathlib import Path
@@ -15,10 +16,19 @@ from polyscale.autolabel.png import encode_index_png
 from polyscale.autolabel.rules import Candidates
 from polyscale.config import UserError
 from polyscale.data.confidence import stride_of
+from polyscale.data.items import DataError
 from polyscale.data.masks import read_mask
 from polyscale.labels import IGNORE, LabelSpace
 
-__all__ = ["encode_confidence", "encode_labels", "read_candidates", "read_confidence", "read_stored", "to_levels"]
+__all__ = [
+    "encode_certain",
+    "encode_confidence",
+    "encode_labels",
+    "read_candidates",
+    "read_confidence",
+    "read_stored",
+    "to_levels",
+]
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -63,6 +73,13 @@ def encode_confidence(stored: Array, num_levels: int) -> bytes:
     return encode_index_png(stored, palette, bits)
 
 
+def encode_certain(candidates: Candidates) -> bytes:
+    """A picture of where the label is the coarse label's (1), as PNG."""
+    labels, certain = candidates
+    found = np.zeros(labels.shape, dtype=np.uint8) if certain is None else certain.astype(np.uint8)
+    return encode_index_png(found, np.array([(0, 0, 0), (60, 120, 255)], dtype=np.uint8), 4)
+
+
 def encode_labels(labels: Array, space: LabelSpace) -> bytes | None:
     """A mask of data set ids as palette PNG; None where an id is above 255, which a palette cannot hold."""
     ids = space.decode(labels)
@@ -75,7 +92,11 @@ def encode_labels(labels: Array, space: LabelSpace) -> bytes | None:
 
 
 def read_stored(folder: Path, name: str, description: Description) -> tuple[Candidates, Array]:
-    """Candidates and levels (H, W) of one image as they are stored; certain pixels as the levels tell them."""
+    """Candidates and levels (H, W) of one image as they are stored.
+
+    Raises:
+        UserError: a file is missing, damaged or of another image.
+    """
     levels = description.levels
     labels = _labels(folder / "candidates" / f"{name}.png", description.label_space)
     path = folder / "confidence" / f"{name}.png"
@@ -83,10 +104,17 @@ def read_stored(folder: Path, name: str, description: Description) -> tuple[Cand
     height, width = labels.shape
     stride = stride_of(description.stride, height, width)
     if stored.shape != (-(-height // stride), -(-width // stride)) or int(stored.max()) >= len(levels):
-        raise UserError(f"{path} does not belong to its candidates; label the image again with `polyscale autolabel`")
+        raise DataError(f"{path} does not belong to its candidates; label the image into another folder")
     found = np.repeat(np.repeat(stored, stride, axis=0), stride, axis=1)[:height, :width]
     found = np.where(labels == IGNORE, np.uint8(0), found)
-    return Candidates(labels, found == len(levels) - 1), found
+    if "certain" not in description.kinds:
+        return Candidates(labels, None), found
+    path = folder / "certain" / f"{name}.png"
+    certain = read_mask(path) != 0
+    if certain.shape != labels.shape:
+        raise DataError(f"{path} does not belong to its candidates; label the image into another folder")
+    found[certain] = len(levels) - 1
+    return Candidates(labels, certain), found
 
 
 def read_confidence(folder: str | Path, name: str) -> np.ndarray[Any, np.dtype[np.float32]]:

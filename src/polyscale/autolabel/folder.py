@@ -8,7 +8,7 @@ copied or linked.
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from polyscale.config import UserError, check_folder, dump_yaml, remove_leftover
 from polyscale.labels import LabelSpace
 
 __all__ = [
+    "DESCRIPTION",
     "JOURNAL",
     "KINDS",
     "Description",
@@ -24,15 +25,25 @@ __all__ = [
     "clean",
     "describe",
     "forget_journals",
+    "is_data_set_of",
     "label_files",
     "locked",
     "read_description",
     "write_data_set",
+    "write_names",
 ]
 
 DESCRIPTION = "autolabel.json"
 JOURNAL = ".journal"
-KINDS = ("masks", "candidates", "confidence")
+KINDS = {
+    "masks": "mask_bytes",
+    "candidates": "candidates_bytes",
+    "confidence": "confidence_bytes",
+    "certain": "certain_bytes",
+}
+"""Folders of label files, each with its key in the manifest: labels; labels if every threshold were 0; levels of
+confidence; and where the label is the coarse label's.
+"""
 _FILES = ("manifest.jsonl", "failures.jsonl", "images.txt", "data.yaml", "label_space.yaml", DESCRIPTION)
 
 
@@ -49,6 +60,13 @@ class Description(NamedTuple):
     stride: int | None
     """Pixels a side that a stored value covers, as ``stride_of`` reads it."""
     label_space: LabelSpace
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The folders that have a file of each image."""
+        if not self.levels:
+            return ("masks",)
+        return tuple(KINDS)[: 4 if self.settings["coarse_labels"] is not None else 3]
 
     @property
     def digest(self) -> str:
@@ -69,7 +87,9 @@ def read_description(folder: str | Path) -> Description:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["format"] != FORMAT:
-            raise UserError(f"{path} is of format {values['format']}, this Polyscale reads format {FORMAT}")
+            raise UserError(
+                f"{path} is of format {values['format']}, this Polyscale reads {FORMAT}; label into another folder"
+            )
         return Description(
             values["teacher"]["fingerprint"],
             values["settings"],
@@ -101,13 +121,14 @@ def describe(folder: Path, description: Description) -> None:
         temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def claim(folder: Path, wanted: Description, replace: bool) -> Description:
+def claim(folder: Path, wanted: Description, replace: bool, foreign: bool = False) -> Description:
     """Make the folder ours: new, or with labels of the same teacher and settings.
 
     Args:
         folder: where to.
         wanted: what is to be labelled.
         replace: remove labels of another teacher or other settings, rather than refusing the folder.
+        foreign: its thresholds were chosen from other images, which are to be replaced.
 
     Returns:
         The description that now holds: the folder's own, with thresholds that were chosen before.
@@ -123,7 +144,7 @@ def claim(folder: Path, wanted: Description, replace: bool) -> Description:
             if not replace:
                 raise
         else:
-            if present.digest == wanted.digest:
+            if present.digest == wanted.digest and not foreign:
                 return present
             if not replace:
                 raise UserError(
@@ -131,9 +152,7 @@ def claim(folder: Path, wanted: Description, replace: bool) -> Description:
                     "replace them with --replace"
                 )
         _empty(folder)
-    elif folder.exists() and any(
-        not entry.name.startswith(".") and entry.name != "label_space.yaml" for entry in folder.iterdir()
-    ):
+    elif folder.exists() and not _is_free(folder, wanted.label_space):
         raise UserError(f"{folder} holds files that auto-labelling did not write; choose a new or empty folder")
     describe(folder, wanted)
     return wanted
@@ -192,16 +211,38 @@ def clean(folder: Path) -> None:
                     remove_leftovers(entry)
 
 
-def label_files(folder: Path, name: str, confidence: bool) -> Iterator[tuple[str, Path]]:
+def label_files(folder: Path, name: str, kinds: Iterable[str] = KINDS) -> Iterator[tuple[str, Path]]:
     """The files of one image, each with its key in the manifest."""
-    yield "mask_bytes", folder / "masks" / f"{name}.png"
-    if confidence:
-        yield "candidates_bytes", folder / "candidates" / f"{name}.png"
-        yield "confidence_bytes", folder / "confidence" / f"{name}.png"
+    for kind in kinds:
+        yield KINDS[kind], folder / kind / f"{name}.png"
 
 
 def write_data_set(folder: Path, template: str, names: Sequence[str]) -> None:
     """Write what lets ``open_data(folder)`` find the images: their template and the names that are labelled."""
+    write_names(folder, names)
+    _write_text(folder / "data.yaml", _data_yaml(template))
+
+
+def write_names(folder: Path, names: Sequence[str]) -> None:
+    """Write which images are labelled."""
+    _write_text(folder / "images.txt", _listed(names))
+
+
+def is_data_set_of(folder: Path, template: str, names: Sequence[str]) -> bool:
+    """Whether the folder says what ``write_data_set`` would write."""
+    try:
+        return (folder / "images.txt").read_text(encoding="utf-8") == _listed(names) and (
+            folder / "data.yaml"
+        ).read_text(encoding="utf-8") == _data_yaml(template)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _listed(names: Sequence[str]) -> str:
+    return "".join(f"{name}\n" for name in names)
+
+
+def _data_yaml(template: str) -> str:
     values = {
         "kind": "folder",
         "root": ".",
@@ -209,14 +250,19 @@ def write_data_set(folder: Path, template: str, names: Sequence[str]) -> None:
         "mask": "masks/{name}",
         "split_file": "images.txt",
     }
-    texts: Mapping[str, str] = {
-        "images.txt": "".join(f"{name}\n" for name in names),
-        "data.yaml": "# Images where they are, labels here: open_data reads this folder as it is.\n"
-        + dump_yaml(values),
-    }
-    for file, text in texts.items():
-        with write_atomically(folder / file) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    return "# Images where they are, labels here: open_data reads this folder as it is.\n" + dump_yaml(values)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with write_atomically(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _is_free(folder: Path, space: LabelSpace) -> bool:
+    """Whether the folder is empty, or holds no more than this label space, which is written first."""
+    names = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")}
+    path = folder / "label_space.yaml"
+    return not names or (names == {path.name} and LabelSpace.from_yaml(path).digest == space.digest)
 
 
 def _difference(present: Description, wanted: Description) -> str:

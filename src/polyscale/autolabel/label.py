@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from polyscale.autolabel.confidence import encode_confidence, encode_labels, to_levels
+from polyscale.autolabel.confidence import encode_certain, encode_confidence, encode_labels, to_levels
 from polyscale.autolabel.folder import Description, label_files
 from polyscale.autolabel.records import Stamp
 from polyscale.autolabel.rules import Candidates, apply_thresholds
@@ -63,9 +63,11 @@ def write_labels(
         _write(folder / "candidates" / f"{facts.name}.png", candidates.labels, space)
         with write_atomically(folder / "confidence" / f"{facts.name}.png") as temporary:
             temporary.write_bytes(encode_confidence(stored, len(description.levels)))
+        if "certain" in description.kinds:
+            with write_atomically(folder / "certain" / f"{facts.name}.png") as temporary:
+                temporary.write_bytes(encode_certain(candidates))
     labels, counted = write_mask_of(folder, facts.name, description, candidates, confidence)
-    predicted = np.bincount(classes.ravel(), minlength=256)
-    extra = {"predicted": predicted}
+    extra = {"predicted": np.bincount(classes.ravel(), minlength=256)}
     if coarse is not None:
         extra["coarse"] = np.bincount(coarse.ravel(), minlength=256)
         extra["agreed"] = np.bincount(coarse[coarse == classes], minlength=256)
@@ -116,13 +118,21 @@ def write_stored(
 
 _OF_THE_IMAGE = ("image", "file", "bytes", "modified", "sha256", "height", "width", "coarse")
 
-Counted = tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.float64]]]
+
+class Counted(NamedTuple):
+    """Of one mask, by train id."""
+
+    labelled: np.ndarray[Any, np.dtype[np.int64]]
+    taught: np.ndarray[Any, np.dtype[np.int64]]
+    """Labelled pixels whose label is the teacher's and not the coarse label's."""
+    confidence: np.ndarray[Any, np.dtype[np.float64]]
+    """Mean over these; NaN without any."""
 
 
 def write_mask_of(
     folder: Path, name: str, description: Description, candidates: Candidates, confidence: np.ndarray[Any, Any]
 ) -> tuple[Array, Counted]:
-    """Write the mask by the description's thresholds; its labels, and by train id pixels and mean confidence."""
+    """Write the mask by the description's thresholds; its labels, and by train id what was counted."""
     assert description.thresholds is not None
     thresholds = table(description.thresholds, description.label_space)
     labels = apply_thresholds(candidates, confidence, thresholds, int(description.settings["min_region"]))
@@ -134,14 +144,14 @@ def write_mask_of(
     number = np.bincount(chosen, minlength=256)
     total = np.bincount(chosen, weights=confidence[taught], minlength=256)
     mean = np.divide(total, number, out=np.full(256, np.nan), where=number > 0)
-    return labels, (np.bincount(labels.ravel(), minlength=256), mean)
+    return labels, Counted(np.bincount(labels.ravel(), minlength=256), number, mean)
 
 
 def class_lines(
     space: LabelSpace, counted: Counted, extra: Mapping[str, np.ndarray[Any, Any]], num_pixels: int
 ) -> dict[str, dict[str, Any]]:
     """What the manifest says of each class that is present."""
-    labelled, mean = counted
+    labelled, taught, mean = counted
     lines = {}
     for train_id, name in enumerate(space.names):
         numbers = {key: int(values[train_id]) for key, values in extra.items()}
@@ -151,6 +161,7 @@ def class_lines(
             "share": round(int(labelled[train_id]) / num_pixels, 6),
             "confidence": None if np.isnan(mean[train_id]) else round(float(mean[train_id]), 6),
             "labelled": int(labelled[train_id]),
+            "taught": int(taught[train_id]),
             **numbers,
         }
     return lines
@@ -169,14 +180,14 @@ def _outcome(
     threshold: Any = {name: thresholds[name] for name in classes}
     if len(set(thresholds.values())) == 1:
         threshold = next(iter(thresholds.values()))
-    kept = int(counted[0][: description.label_space.num_classes].sum())
+    kept = int(counted.labelled[: description.label_space.num_classes].sum())
     return {
         "teacher": description.teacher,
         "settings": description.digest,
         "threshold": threshold,
         "kept": round(kept / num_pixels, 6),
         "classes": classes,
-        **{key: path.stat().st_size for key, path in label_files(folder, name, bool(description.levels))},
+        **{key: path.stat().st_size for key, path in label_files(folder, name, description.kinds)},
     }
 
 

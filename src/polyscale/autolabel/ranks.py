@@ -12,6 +12,8 @@ from datetime import timedelta
 
 from torch import distributed
 
+from polyscale.config import UserError
+
 __all__ = ["joined", "local_device", "wait_for_all"]
 
 
@@ -30,9 +32,16 @@ def joined() -> Iterator[tuple[int, int]]:
 
 
 def wait_for_all() -> None:
-    """Return when every process has called this."""
+    """Return when every process has called this.
+
+    Raises:
+        UserError: one has ended instead.
+    """
     if distributed.is_available() and distributed.is_initialized():
-        distributed.barrier()
+        try:
+            distributed.barrier()
+        except RuntimeError:
+            raise UserError("another process of this run has ended; its own message says why") from None
 
 
 def local_device(device: str | None) -> str | None:

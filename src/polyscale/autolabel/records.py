@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,11 +69,12 @@ class Entry(NamedTuple):
     file: int
     offset: int
 
-    def holds(self, folder: Path, name: str, image: Path, coarse: Path | None, digest: str, confidence: bool) -> bool:
-        """Whether the image is done: same teacher, settings and images, and its files as they were written."""
+    def holds(
+        self, folder: Path, name: str, image: Path, coarse: Path | None, digest: str, kinds: Sequence[str]
+    ) -> bool:
+        """Whether the image is done: same teacher, settings and images, and files of the sizes that were written."""
         if self.digest != digest or (self.coarse is None) != (coarse is None):
             return False
-        kinds = KINDS if confidence else KINDS[:1]
         if len(kinds) != len(self.sizes):
             return False
         try:
@@ -91,7 +92,7 @@ class Ledger:
 
     Attributes:
         entries: finished images.
-        failures: images that were skipped in an unfinished run, and why.
+        failures: images that were skipped, and why.
         settled: the last run ended, so that the manifest alone counts.
 
     Args:
@@ -102,13 +103,13 @@ class Ledger:
     def __init__(self, folder: Path, visit: Callable[[dict[str, Any]], None] | None = None) -> None:
         journals = sorted((folder / JOURNAL).glob("labels-*.jsonl")) if (folder / JOURNAL).is_dir() else []
         self.settled = not journals
-        self._files = [path for path in (folder / MANIFEST, *journals) if path.is_file()]
+        self._files = [path for path in (folder / FAILURES, folder / MANIFEST, *journals) if path.is_file()]
         self.entries: dict[str, Entry] = {}
         self.failures: dict[str, str] = {}
         for number, path in enumerate(self._files):
             for offset, values in _lines(path):
                 self._take(number, offset, values)
-                if self.settled and visit is not None:
+                if self.settled and visit is not None and "error" not in values:
                     visit(values)
 
     def _take(self, file: int, offset: int, values: dict[str, Any]) -> None:
@@ -119,7 +120,7 @@ class Ledger:
             return
         self.failures.pop(name, None)
         coarse = values.get("coarse")
-        sizes = tuple(values[key] for key in ("mask_bytes", "candidates_bytes", "confidence_bytes") if key in values)
+        sizes = tuple(values[key] for key in KINDS.values() if key in values)
         image = Stamp(values["bytes"], values["modified"], values["sha256"])
         stamp = Stamp(coarse["bytes"], coarse["modified"], coarse["sha256"]) if coarse else None
         self.entries[name] = Entry(values["settings"], image, stamp, sizes, file, offset)

@@ -47,10 +47,10 @@ class Rules(NamedTuple):
         if coarse is None:
             labels = taught
         else:
-            coarse = self.dropped[coarse]
             labelled = coarse != IGNORE
             given, own = self.modes[coarse], self.modes[taught]
-            certain = labelled & ((given == _KEEP) | (given == _ONLY))
+            coarse = self.dropped[coarse]  # known not to be another class, so no gap for the teacher
+            certain = (coarse != IGNORE) & ((given == _KEEP) | (given == _ONLY))
             agreed = labelled & (taught == coarse) & ((given == _VETO) | (given == _AGREE))
             filled = ~labelled & (own != _AGREE) & (own != _ONLY)
             labels = np.where(certain, coarse, np.where(agreed | filled, taught, np.uint8(IGNORE)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from polyscale.autolabel.folder import Description, claim, clean, describe, locked, read_description
 from polyscale.autolabel.ranks import joined, local_device, wait_for_all
-from polyscale.autolabel.records import file_digest
+from polyscale.autolabel.records import Ledger, file_digest
 from polyscale.autolabel.rules import rules_of
 from polyscale.autolabel.settings import AutolabelConfig, check_class_names
 from polyscale.autolabel.source import CoarseLabels, find_source
@@ -89,7 +89,8 @@ def autolabel(
     with joined() as (rank, world), contextlib.ExitStack() as stack:
         if rank == 0:
             stack.enter_context(locked(out))
-            claim(out, wanted, replace)
+            chooses = replace and config.chooses
+            claim(out, wanted, replace, chooses and any(name not in source.paths for name in Ledger(out).entries))
             clean(out)
             if source.repeated and report is not None:
                 report(f"{images} names {source.repeated} images more than once; each is labelled once")

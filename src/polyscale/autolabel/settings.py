@@ -17,7 +17,7 @@ from polyscale.labels import LabelSpace
 
 __all__ = ["COARSE_MODES", "FORMAT", "AutolabelConfig", "CoarseMode", "by_class", "check_class_names", "digest"]
 
-FORMAT = 1
+FORMAT = 2
 """Of the output folder; raised when the same settings would give other files."""
 
 CoarseMode = Literal["keep", "gaps", "veto", "agree", "only"]
@@ -42,7 +42,7 @@ class AutolabelConfig(Config):
             teacher's), ``agree`` (only where both say the same; gaps are ignored), ``only`` (it stands, and the teacher
             never gives the class).
         class_coarse: other modes by class name.
-        drop: names of classes that become *ignored*.
+        drop: names of classes that become *ignored*, the teacher's and the coarse label's.
         min_region: connected regions of fewer pixels become *ignored*; 0 keeps all. Regions that hold a coarse label
             stay.
         confidence: store a quantised confidence map, so that the labels can be thresholded again.

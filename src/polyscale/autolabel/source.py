@@ -11,12 +11,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from polyscale.autolabel.folder import DESCRIPTION
+from polyscale.autolabel.settings import digest
 from polyscale.config import UserError, validate
-from polyscale.data.folders import FileData, FolderConfig, find_files
+from polyscale.data.camvid import camvid_splits
+from polyscale.data.folders import FileData, FolderConfig, find_files, folder_splits
 from polyscale.data.images import IMAGE_SUFFIXES
 from polyscale.data.items import DataError
-from polyscale.data.layout import first_three
-from polyscale.data.open import StreetsConfig, data_config, open_data
+from polyscale.data.layout import first_three, leads_back, stands_in_list
+from polyscale.data.open import DATA_FILE, StreetsConfig, data_config, open_data
 from polyscale.labels import IGNORE, LabelSpace
 
 __all__ = ["CoarseLabels", "Source", "find_source"]
@@ -37,6 +40,8 @@ class Source(NamedTuple):
 
 def find_source(images: str | Path, out: str | Path) -> Source:
     """Find the images.
+
+    Folders that hold auto-labels are not searched.
 
     Args:
         images: a folder of images (searched to any depth), a data set's folder, ``FOLDER:SPLIT``, a YAML file of a data
@@ -62,32 +67,35 @@ def find_source(images: str | Path, out: str | Path) -> Source:
 
 
 def _is_data_set(path: Path) -> bool:
-    try:
-        data_config(path)
-    except UserError:
-        return (path / "data.yaml").exists()
-    return True
+    """Whether a folder says what it holds, has masks, or has nothing but one folder ``images``."""
+    if (path / DATA_FILE).exists() or camvid_splits(path):
+        return True
+    if (path / "images").is_dir():
+        others = [entry for entry in path.iterdir() if entry.name != "images" and not entry.name.startswith(".")]
+        return (path / "masks").is_dir() or not any(
+            entry.is_dir() or entry.suffix.lower() in IMAGE_SUFFIXES for entry in others
+        )
+    return any((path / split / "masks").is_dir() for split in folder_splits(path))
 
 
 def _from_folder(folder: Path, out: Path) -> Source:
-    closed = out.resolve()
+    folder, closed = _absolute(folder), out.resolve()
     paths: dict[str, Path] = {}
     for here, folders, names in os.walk(folder, followlinks=True):
+        if DESCRIPTION in names:
+            folders.clear()
+            continue
         below = "" if Path(here) == folder else f"{Path(here).relative_to(folder).as_posix()}/"
         folders[:] = sorted(
             name
             for name in folders
-            if not name.startswith(".") and Path(here, name).resolve() != closed and not _leads_back(Path(here, name))
+            if not name.startswith(".") and Path(here, name).resolve() != closed and not leads_back(folder, here, name)
         )
         for name in sorted(names):
             stem, suffix = os.path.splitext(name)  # noqa: PTH122 - one Path an image: there may be millions
             if suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
                 _add(paths, below + stem, Path(here, name))
     return _source(paths, str(folder))
-
-
-def _leads_back(path: Path) -> bool:
-    return path.is_symlink() and path.parent.resolve().is_relative_to(path.resolve())
 
 
 def _from_list(file: Path) -> Source:
@@ -106,8 +114,8 @@ def _from_list(file: Path) -> Source:
         raise UserError(
             f"{file} lists {len(missing)} images that do not exist: {first_three(missing)}; correct the list"
         )
-    files = list(dict.fromkeys(Path(os.path.abspath(path)) for path in found))  # noqa: PTH100 - links stay as given
-    base = Path(os.path.abspath(file.parent))  # noqa: PTH100
+    files = list(dict.fromkeys(_absolute(path) for path in found))
+    base = _absolute(file.parent)
     if not all(path.is_relative_to(base) for path in files):
         base = Path(os.path.commonpath([path.parent for path in files]))
     paths: dict[str, Path] = {}
@@ -125,13 +133,12 @@ def _add(paths: dict[str, Path], name: str, path: Path) -> None:
 def _source(paths: dict[str, Path], where: str, repeated: int = 0) -> Source:
     if not paths:
         raise UserError(f"there are no images in {where}; files ending in {' '.join(IMAGE_SUFFIXES)} are looked for")
-    # "#" begins a comment in a list of names, "{" a field in a template.
-    odd = [name for name in paths if " #" in name or name.startswith("#") or name != name.strip() or "\n" in name]
-    if odd:
-        raise UserError(f"image name {odd[0]!r} cannot stand in a list of names; rename it")
-    absolute = {name: paths[name].absolute() for name in sorted(paths)}
-    if any(".." in path.parts for path in list(absolute.values())[:1]):  # of one input all or none have them
-        absolute = {name: Path(os.path.abspath(path)) for name, path in absolute.items()}  # noqa: PTH100
+    for name in paths:
+        if not stands_in_list(name) or not _is_text(name):
+            raise UserError(f"image name {name!a} cannot stand in a list of names; rename it")
+        if name.startswith(".") or "/." in name:
+            raise UserError(f"image {name!r} is hidden, and hidden files are not looked for; rename it or its folder")
+    absolute = {name: _absolute(paths[name]) for name in sorted(paths)}
     roots, endings = set(), set()
     for name, path in absolute.items():
         text = str(path) if os.sep == "/" else path.as_posix()
@@ -144,15 +151,46 @@ def _source(paths: dict[str, Path], where: str, repeated: int = 0) -> Source:
         listed = first_three(sorted(roots))
         raise UserError(f"the images lie under several folders ({listed}); label one at a time, or give a list file")
     root = roots.pop()
-    if "{" in root:
-        raise UserError(f"the path {root} contains a brace, which a file-name template cannot hold; rename the folder")
+    if not root:
+        raise UserError(f"the images of {where} lie in folders that have only / in common; label one folder at a time")
+    if "{" in root or not _is_text(root):  # a field of a template begins with a brace
+        raise UserError(f"the path {root!a} cannot stand in a file-name template; rename the folder")
     if len(endings) == 1:
         ending = endings.pop()
     elif all(ending.lower() in IMAGE_SUFFIXES for ending in endings):
         ending = ""
+        _check_neighbours(absolute)
     else:
         raise UserError(f"image files of {where} end in several ways ({first_three(sorted(endings))}); split the set")
-    return Source(absolute, Path(root or "/"), f"{root}/{{name}}{ending}", repeated)
+    return Source(absolute, Path(root), f"{root}/{{name}}{ending}", repeated)
+
+
+def _absolute(path: Path) -> Path:
+    """The absolute path, with links as they are given but for those that ``..`` follows."""
+    parts = path.absolute().parts
+    if ".." not in parts:
+        return path.absolute()
+    last = len(parts) - 1 - parts[::-1].index("..")
+    return Path(*parts[: last + 1]).resolve().joinpath(*parts[last + 1 :])
+
+
+def _is_text(name: str) -> bool:
+    """Whether a path's bytes are UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_neighbours(paths: dict[str, Path]) -> None:
+    """Where names alone tell images apart, no other image in their folders may have one of the names."""
+    given = set(paths.values())
+    stems = {path.with_suffix("") for path in given}
+    for folder in sorted({path.parent for path in given}):
+        for other in sorted(folder.iterdir()):
+            if other.suffix.lower() in IMAGE_SUFFIXES and other.with_suffix("") in stems and other not in given:
+                raise UserError(f"{other} has the name of an image that is to be labelled, but is not; rename one")
 
 
 class CoarseLabels:
@@ -183,7 +221,7 @@ class CoarseLabels:
                 f"the coarse labels' label space {theirs.name!r} has classes that the teacher does not know: "
                 f"{first_three(missing)}; the teacher's are {', '.join(space.names)}"
             )
-        self.digest = f"{theirs.digest}"
+        self.digest = digest(data.reading)
         self._table = np.full(256, IGNORE, dtype=np.uint8)
         self._table[: theirs.num_classes] = [space.names.index(name) for name in theirs.names]
         self._index = {item.name: number for number, item in enumerate(data.items) if item.mask is not None}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from polyscale.autolabel.folder import KINDS
 from polyscale.autolabel.pipeline import Timing
 from polyscale.labels import LabelSpace
 
@@ -25,7 +26,7 @@ class Totals:
         """Add one image."""
         self.num_images += 1
         self.num_pixels += line["height"] * line["width"]
-        for key in ("mask_bytes", "candidates_bytes", "confidence_bytes"):
+        for key in KINDS.values():
             if key in line:
                 self.num_bytes[key] = self.num_bytes.get(key, 0) + line[key]
         for name, values in line["classes"].items():
@@ -34,15 +35,15 @@ class Totals:
                 sums = self.classes[name] = dict.fromkeys(
                     ("labelled", "predicted", "coarse", "agreed", "weighted", "weight"), 0
                 )
-            labelled, confidence = values["labelled"], values["confidence"]
-            sums["labelled"] += labelled
+            taught, confidence = values["taught"], values["confidence"]
+            sums["labelled"] += values["labelled"]
             sums["predicted"] += values["predicted"]
             if "coarse" in values:
                 sums["coarse"] += values["coarse"]
                 sums["agreed"] += values["agreed"]
             if confidence is not None:
-                sums["weighted"] += confidence * labelled
-                sums["weight"] += labelled
+                sums["weighted"] += confidence * taught
+                sums["weight"] += taught
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from polyscale.autolabel.folder import (
     label_files,
     locked,
     read_description,
+    write_names,
 )
 from polyscale.autolabel.label import write_stored
 from polyscale.autolabel.pipeline import Timing
@@ -35,26 +36,28 @@ __all__ = ["rethreshold"]
 
 def rethreshold(
     folder: str | Path,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     class_thresholds: Mapping[str, float] | None = None,
     min_region: int | None = None,
     *,
     workers: int = 4,
     progress: Callable[[int, int], None] | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> Summary:
     """Give a folder the labels of other thresholds.
 
     With ``confidence_stride`` 1 they are exactly those of a run with these thresholds; with more, borders between kept
     and ignored pixels may lie up to a stride less one further in. Confidence in the manifest is then the mean of the
-    stored levels' lower bounds.
+    stored levels' lower bounds. An image whose stored files are damaged loses its label and is in ``failures``.
 
     Args:
         folder: that ``polyscale autolabel --confidence`` wrote.
-        threshold: one of the stored levels.
+        threshold: one of the stored levels; None keeps each class's.
         class_thresholds: others by class name, also of the stored levels.
         min_region: as in ``AutolabelConfig``; None keeps the folder's.
         workers: threads.
         progress: called with (images done, images in all).
+        report: called with one line for each image that is skipped.
 
     Raises:
         UserError: the folder has no confidence maps, its run has not ended, or a threshold is none of the levels.
@@ -63,23 +66,25 @@ def rethreshold(
     description = read_description(folder)
     if not description.levels:
         raise UserError(f"{folder} was labelled without confidence maps; label again with --confidence")
+    present = {} if threshold is not None or description.thresholds is None else description.thresholds
     config = validate(
         AutolabelConfig,
         {
-            "threshold": threshold,
-            "class_thresholds": dict(class_thresholds or {}),
+            "threshold": description.settings["threshold"] if threshold is None else threshold,
+            "class_thresholds": {**present, **(class_thresholds or {})},
             "min_region": description.settings["min_region"] if min_region is None else min_region,
         },
     )
     space = description.label_space
     check_class_names(config, space)
     levels = description.levels
-    for value in (config.threshold, *config.class_thresholds.values()):
+    thresholds = {name: config.class_thresholds.get(name, config.threshold) for name in space.names}
+    for value in thresholds.values():
         if value not in levels:
             allowed = ", ".join(f"{level:g}" for level in levels)
             raise UserError(f"threshold {value:g} is none of the stored levels; choose from {allowed}")
     changed = description._replace(
-        thresholds={name: config.class_thresholds.get(name, config.threshold) for name in space.names},
+        thresholds=thresholds,
         settings={
             **{key: value for key, value in description.settings.items() if key not in ("keep", "class_keep")},
             "threshold": config.threshold,
@@ -91,12 +96,12 @@ def rethreshold(
     with locked(folder):
         clean(folder)
         ledger = Ledger(folder)
-        if not ledger.entries or not (folder / "manifest.jsonl").is_file():
+        if not ledger.entries or not (ledger.settled or description.settings.get("rethresholded")):
             raise UserError(
                 f"labelling into {folder} has not ended; run the same `polyscale autolabel` command again first"
             )
         describe(folder, changed)
-        return _rewrite(folder, changed, ledger, workers, progress)
+        return _rewrite(folder, changed, ledger, workers, progress, report)
 
 
 def _rewrite(
@@ -105,16 +110,28 @@ def _rewrite(
     ledger: Ledger,
     workers: int,
     progress: Callable[[int, int], None] | None,
+    report: Callable[[str], None] | None,
 ) -> Summary:
     names = sorted(ledger.entries)
     digest = description.digest
     left = [name for name in names if not _holds(folder, name, ledger, digest)]
     journal = Journal(folder, 0)
     bounds = np.array(description.levels, dtype=np.float32)
+    failures: dict[str, str] = {}
 
     def work(line: bytes) -> None:
         values: dict[str, Any] = json.loads(line)
-        candidates, found = read_stored(folder, values["image"], description)
+        name = values["image"]
+        try:
+            candidates, found = read_stored(folder, name, description)
+        except UserError as error:
+            for _, path in label_files(folder, name):
+                path.unlink(missing_ok=True)
+            failures[name] = str(error)
+            journal.write({"image": name, "error": failures[name]})
+            if report is not None:
+                report(f"skipped: {failures[name]}")
+            return
         journal.write(write_stored(folder, values, description, candidates, bounds[found]))
 
     done = len(names) - len(left)
@@ -138,15 +155,16 @@ def _rewrite(
         progress(len(names), len(names))
     totals = Totals()
     ledger = Ledger(folder)
-    ledger.settle(folder, names, totals.add)
+    write_names(folder, ledger.settle(folder, {*names, *ledger.failures}, totals.add))
     forget_journals(folder)
     thresholds = description.thresholds or {}
-    return Summary(folder, len(left), totals.num_images, {}, totals, thresholds, description.label_space, Timing())
+    number = len(left) - len(failures)
+    return Summary(folder, number, totals.num_images, failures, totals, thresholds, description.label_space, Timing())
 
 
 def _holds(folder: Path, name: str, ledger: Ledger, digest: str) -> bool:
     entry = ledger.entries[name]
     if entry.digest != digest:
         return False
-    path = next(path for _, path in label_files(folder, name, False))
+    path = next(path for _, path in label_files(folder, name))
     return path.is_file() and path.stat().st_size == entry.sizes[0]

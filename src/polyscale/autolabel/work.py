@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from polyscale.autolabel.folder import Description, forget_journals, label_files, write_data_set
+from polyscale.autolabel.folder import Description, forget_journals, is_data_set_of, label_files, write_data_set
 from polyscale.autolabel.label import Facts, write_labels
 from polyscale.autolabel.pipeline import Loaded, Pipeline, Timing, chunks_of
 from polyscale.autolabel.ranks import wait_for_all
@@ -73,12 +73,12 @@ class Work:
                 f"{first_three(foreign)}; give these too, choose another folder, or remove them with --replace"
             )
         names = list(self.source.paths)
-        digest, confidence = description.digest, bool(description.levels)
+        digest, kinds = description.digest, description.kinds
         open_names = {
             name
             for name, path in self.source.paths.items()
             if name not in ledger.entries
-            or not ledger.entries[name].holds(self.out, name, path, self._coarse_path(name), digest, confidence)
+            or not ledger.entries[name].holds(self.out, name, path, self._coarse_path(name), digest, kinds)
         }
         wait_for_all()  # nobody writes while others still look
         timing, failures = Timing(), {}
@@ -98,7 +98,7 @@ class Work:
                 journal.write(write_labels(self.out, facts, description, candidates, found, classes, coarse))
 
             def fail(name: str, reason: str) -> None:
-                for _, path in label_files(self.out, name, confidence):
+                for _, path in label_files(self.out, name):
                     path.unlink(missing_ok=True)
                 failures[name] = reason
                 journal.write({"image": name, "error": reason})
@@ -109,8 +109,9 @@ class Work:
             timing = self._run(chunks, open_names, finish, fail, "labelling", mine, progress)
             journal.close()
         wait_for_all()
-        if rank == 0 and (open_names or foreign or not ledger.settled or not (self.out / "data.yaml").is_file()):
-            totals = self._settle(foreign, confidence)
+        settled = not open_names and not foreign and ledger.settled
+        if rank == 0 and not (settled and is_data_set_of(self.out, self.source.template, names)):
+            totals = self._settle(foreign)
             failures = dict(totals.failures)
         return Summary(
             self.out,
@@ -123,25 +124,29 @@ class Work:
             timing,
         )
 
-    def _settle(self, foreign: list[str], confidence: bool) -> Totals:
+    def _settle(self, foreign: list[str]) -> Totals:
         """Make of all journals the finished folder; in one process, when all others have ended."""
         totals = Totals()
         ledger = Ledger(self.out)
         for name in foreign:
-            for _, path in label_files(self.out, name, confidence):
+            for _, path in label_files(self.out, name):
                 path.unlink(missing_ok=True)
         labelled = ledger.settle(self.out, list(self.source.paths), totals.add)
         write_data_set(self.out, self.source.template, labelled)
         forget_journals(self.out)
-        totals.failures = ledger.failures
+        totals.failures = {name: reason for name, reason in ledger.failures.items() if name in self.source.paths}
         return totals
 
     def count(self, rank: int, world: int, progress: Progress) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The first pass, where thresholds are to be chosen: confidence by class over a sample of the images."""
+        """The first pass, where thresholds are to be chosen: confidence by class over a sample of the images.
+
+        Raises:
+            UserError: none of these images can be used.
+        """
         names = list(self.source.paths)
         number = min(self.config.keep_sample, len(names))
         sample = [names[position * len(names) // number] for position in range(number)]
-        counted = {line["image"] for line in read_journals(self.out, "histograms")}
+        counted = {line["image"] for line in read_journals(self.out, "histograms") if "error" not in line}
         wait_for_all()
         left = {name for name in sample if name not in counted}
         journal = Journal(self.out, rank, "histograms")
@@ -149,14 +154,15 @@ class Work:
         def finish(image: Loaded, classes: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> None:
             try:
                 coarse = self._coarse(image)
-            except DataError:
-                return  # the second pass tells it
+            except DataError as error:
+                skip(image.name, str(error))  # the second pass tells it
+                return
             counts = histogram(self.rules.candidates(classes, coarse), found, self.teacher.label_space.num_classes)
             filled = np.flatnonzero(counts)
             journal.write({"image": image.name, "bins": filled.tolist(), "pixels": counts.ravel()[filled].tolist()})
 
-        def skip(name: str, reason: str) -> None:  # noqa: ARG001
-            journal.write({"image": name, "bins": [], "pixels": []})
+        def skip(name: str, reason: str) -> None:
+            journal.write({"image": name, "error": reason})
 
         chunks = [part for part in chunks_of(sample, self.batch) if not left.isdisjoint(part)][rank::world]
         mine = sum(name in left for part in chunks for name in part)
@@ -165,11 +171,18 @@ class Work:
         wait_for_all()
         num_classes = self.teacher.label_space.num_classes
         total = np.zeros(num_classes * NUM_BINS, dtype=np.int64)
-        seen = set()
+        seen: set[str] = set()
+        errors: dict[str, str] = {}
         for line in read_journals(self.out, "histograms"):
-            if line["image"] not in seen:  # a kill may have left an image in two journals
+            if "error" in line:
+                errors[line["image"]] = line["error"]
+            elif line["image"] not in seen:  # a kill may have left an image in two journals
                 seen.add(line["image"])
                 total[line["bins"]] += np.array(line["pixels"], dtype=np.int64)
+        if not seen:
+            raise UserError(
+                f"none of the {number} images from which thresholds are chosen can be used: {errors[min(errors)]}"
+            )
         return total.reshape(num_classes, NUM_BINS)
 
     def _run(

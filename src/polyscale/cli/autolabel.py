@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from polyscale.cli.autolabel_audit import audit_command
-from polyscale.cli.display import open_bar, print_table, progress_bar, say
+from polyscale.cli.display import open_bar, print_table, say
 from polyscale.cli.options import DeviceOption, FlipOption, Precision, PrecisionOption, ScalesOption, parse_scales
 from polyscale.config import UserError
 
@@ -143,13 +143,7 @@ def run(
         shown.close()
     if not is_first_process():
         return
-    _print(summary)
-    if summary.failures:
-        number = len(summary.failures)
-        if not summary.num_done:
-            raise UserError(f"none of {number} images could be labelled: {next(iter(summary.failures.values()))}")
-        say(f"{number} of {number + summary.num_done} images could not be labelled; {out}/failures.jsonl names them")
-        raise typer.Exit(1)
+    _end(summary)
 
 
 @app.command("rethreshold")
@@ -159,8 +153,8 @@ def rethreshold_command(
     ],
     threshold: Annotated[
         str,
-        typer.Option("--threshold", metavar="P[,CLASS=P…]", help="One of the stored levels.", show_default=False),
-    ],
+        typer.Option("--threshold", metavar="P[,CLASS=P…]", help="Of the stored levels. By default as before."),
+    ] = "",
     min_region: Annotated[
         int | None, typer.Option(min=0, help="Ignore connected regions of fewer pixels. By default as before.")
     ] = None,
@@ -169,10 +163,21 @@ def rethreshold_command(
     """Label a folder again by other thresholds, without the teacher."""
     from polyscale.autolabel import rethreshold
 
-    default, by_name = parse_by_class("--threshold", threshold, _number, 0.5)
-    with progress_bar("thresholding") as progress:
-        summary = rethreshold(folder, default, by_name, min_region, workers=workers, progress=progress)
-    _print(summary)
+    default, by_name = parse_by_class("--threshold", threshold, _number, None)
+    shown = _Bars()
+    try:
+        summary = rethreshold(
+            folder,
+            default,
+            by_name,
+            min_region,
+            workers=workers,
+            progress=lambda done, total: shown.update("thresholding", done, total),
+            report=shown.report,
+        )
+    finally:
+        shown.close()
+    _end(summary)
 
 
 def parse_by_class(option: str, text: str, read: Callable[[str], Any], default: Any) -> tuple[Any, dict[str, Any]]:
@@ -211,6 +216,20 @@ def is_first_process() -> bool:
 
 def _number(text: str) -> float:
     return float(text)
+
+
+def _end(summary: Any) -> None:
+    """Print the tables; where images failed, say so and exit."""
+    _print(summary)
+    if summary.failures:
+        number = len(summary.failures)
+        if not summary.num_done:
+            raise UserError(f"none of {number} images could be labelled: {next(iter(summary.failures.values()))}")
+        say(
+            f"{number} of {number + summary.num_done} images could not be labelled; "
+            f"{summary.folder}/failures.jsonl names them"
+        )
+        raise typer.Exit(1)
 
 
 def _print(summary: Any) -> None:

@@ -2,7 +2,8 @@
 
 Unusual here: nothing of the teacher is needed, only the folder that ``polyscale autolabel --confidence`` left: its
 ``autolabel.json`` names the lower bound of each confidence level, and ``confidence/NAME.png`` holds the level of each
-square of ``masks/NAME.png``. The last level, 1, marks labels that were given and not predicted.
+square of ``masks/NAME.png``. The last level, 1, is that of labels that were given and not predicted; where there are
+any, ``certain/NAME.png`` marks them pixel by pixel.
 """
 
 import json
@@ -50,6 +51,7 @@ class ConfidenceMaps:
             description = json.loads((root / "autolabel.json").read_text(encoding="utf-8"))
             levels, stride = description["confidence_levels"], description["confidence_stride"]
             self._stride = None if stride is None else int(stride)
+            self._has_certain = description["settings"]["coarse_labels"] is not None
         except (OSError, ValueError, TypeError, KeyError):
             raise UserError(
                 f"{root} has no readable autolabel.json, so it holds no confidence maps; {_REMEDY}"
@@ -76,7 +78,7 @@ class ConfidenceMaps:
             name = item.mask.resolve().relative_to((self.root / "masks").resolve())
         except ValueError:
             raise UserError(f"{item.mask} is not in {self.root / 'masks'}, so it has no confidence map") from None
-        path = self.root / "confidence" / name
+        path, certain = self.root / "confidence" / name, self.root / "certain" / name
         found = read_mask(path)
         if found.dtype != np.uint8 or found.max(initial=0) >= len(self.levels):
             raise DataError(f"{path} holds more than the {len(self.levels)} levels of {self.root / 'autolabel.json'}")
@@ -84,7 +86,13 @@ class ConfidenceMaps:
         stride = stride_of(self._stride, height, width)
         if found.shape != (-(-height // stride), -(-width // stride)):
             raise DataError(f"{path} does not have the size of {item.mask}; label the image again", "size")
-        return np.repeat(np.repeat(found.astype(np.uint8), stride, axis=0), stride, axis=1)[:height, :width]
+        levels = np.repeat(np.repeat(found.astype(np.uint8), stride, axis=0), stride, axis=1)[:height, :width]
+        if self._has_certain:
+            marked = read_mask(certain)
+            if marked.shape != levels.shape:
+                raise DataError(f"{certain} does not have the size of {item.mask}; label the image again", "size")
+            levels[marked != 0] = len(self.levels) - 1
+        return levels
 
 
 _REMEDY = "make them with `polyscale autolabel --confidence`, or set confidence_power to 0"

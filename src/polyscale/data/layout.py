@@ -21,11 +21,13 @@ __all__ = [
     "Found",
     "first_three",
     "keep",
+    "leads_back",
     "list_items",
     "list_template",
     "merge_splits",
     "pair",
     "read_split_file",
+    "stands_in_list",
     "template_parts",
 ]
 
@@ -43,9 +45,16 @@ def list_items(root: Path, image: str, mask: str | None, split: str | None, spli
     Raises:
         UserError: a folder is missing or has no images, two files claim one name, or a listed image does not exist.
     """
-    images = list_template(root, image, split, IMAGE_SUFFIXES, "image")
-    masks = list_template(root, mask, split, MASK_SUFFIXES, "mask") if mask is not None else {}
-    return read_split_file(split_file, root, images, masks) if split_file is not None else pair(images, masks)
+    clashes: dict[str, str] | None = None if split_file is None else {}
+    images = list_template(root, image, split, IMAGE_SUFFIXES, "image", clashes)
+    masks = list_template(root, mask, split, MASK_SUFFIXES, "mask", clashes) if mask is not None else {}
+    if split_file is None:
+        return pair(images, masks)
+    found = read_split_file(split_file, root, images, masks)
+    for item in found.items:
+        if clashes and item.name in clashes:
+            raise UserError(clashes[item.name])
+    return found
 
 
 def pair(images: Mapping[str, Path], masks: Mapping[str, Path]) -> Found:
@@ -54,8 +63,17 @@ def pair(images: Mapping[str, Path], masks: Mapping[str, Path]) -> Found:
     return Found(items, tuple(masks[name] for name in sorted(set(masks) - set(images))))
 
 
-def list_template(root: Path, template: str, split: str | None, suffixes: Sequence[str], what: str) -> dict[str, Path]:
+def list_template(
+    root: Path,
+    template: str,
+    split: str | None,
+    suffixes: Sequence[str],
+    what: str,
+    clashes: dict[str, str] | None = None,
+) -> dict[str, Path]:
     """All files that fit a template, by ``{name}``.
+
+    Where ``clashes`` is given, names that two files have are noted there with a message, and not refused.
 
     Raises:
         UserError: the template lacks ``{name}``, its folder does not exist, or two files have one name.
@@ -73,9 +91,10 @@ def list_template(root: Path, template: str, split: str | None, suffixes: Sequen
         if (match := fits.fullmatch(relative)) is not None:
             other = found.setdefault(match["name"], base / relative)
             if other != base / relative:
-                raise UserError(
-                    f"two {what}s have the name {match['name']!r}: {other} and {base / relative}; rename one"
-                )
+                message = f"two {what}s have the name {match['name']!r}: {other} and {base / relative}; rename one"
+                if clashes is None:
+                    raise UserError(message)
+                clashes[match["name"]] = message
     return found
 
 
@@ -120,7 +139,7 @@ def read_split_file(path: Path, root: Path, images: Mapping[str, Path], masks: M
     items: dict[str, Item] = {}
     lost: list[str] = []
     for line in lines:
-        text = re.sub(r"(^|\s)#.*", "", line).strip()
+        text = _without_comment(line)
         if not text:
             continue
         item = _item_of(text, None, root, images, masks, names)
@@ -141,6 +160,11 @@ def read_split_file(path: Path, root: Path, images: Mapping[str, Path], masks: M
             "missing",
         )
     return Found(tuple(items[name] for name in sorted(items)), ())
+
+
+def stands_in_list(name: str) -> bool:
+    """Whether a split file that has this name in a line is read back as just that."""
+    return name.splitlines() == [name] and _without_comment(name) == name
 
 
 def keep(found: Found, include: Sequence[str], exclude: Sequence[str], where: str, num_splits: int = 1) -> Found:
@@ -192,6 +216,10 @@ def first_three(names: Sequence[object]) -> str:
     return ", ".join(str(name) for name in names[:3]) + more
 
 
+def _without_comment(line: str) -> str:
+    return re.sub(r"(^|\s)#.*", "", line).strip()
+
+
 def _item_of(
     image: str,
     mask: str | None,
@@ -228,13 +256,18 @@ def _alternatives(base: Path) -> str:
 def _files(base: Path) -> Iterator[str]:
     """Files below a folder, relative to it, with ``/``; links to folders are followed, hidden names left out."""
     for here, folders, files in os.walk(base, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and not _leads_back(here, name))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and not leads_back(base, here, name))
         relative = Path(here).relative_to(base)
         for name in sorted(files):
             if not name.startswith("."):
                 yield (relative / name).as_posix()
 
 
-def _leads_back(here: str, name: str) -> bool:
+def leads_back(base: Path, here: str, name: str) -> bool:
+    """Whether the folder ``name`` in ``here`` is a link to where a walk from ``base`` to ``here`` has been."""
     link = Path(here, name)
-    return link.is_symlink() and Path(here).resolve().is_relative_to(link.resolve())
+    if not link.is_symlink():
+        return False
+    target = link.resolve()
+    passed = [Path(here), *Path(here).parents[: len(Path(here).relative_to(base).parts)]]
+    return passed[0].resolve().is_relative_to(target) or any(folder.resolve() == target for folder in passed)
