@@ -180,11 +180,13 @@ def _calls(terms):
 
 
 def compare(name, given, golden):
-    """The error of one array over its tolerance; infinite where shapes differ or a value is not finite."""
+    """The error of one array over its tolerance; infinite where shapes differ or a value of either is not finite."""
     given, golden = np.asarray(given), np.asarray(golden)
-    if given.shape != golden.shape or not np.isfinite(given.astype(np.float64)).all():
+    if given.shape != golden.shape:
         return np.inf
     given, golden = given.astype(np.float64), golden.astype(np.float64)
+    if not (np.isfinite(given).all() and np.isfinite(golden).all()):
+        return np.inf
     if name == "labels":
         return 0.0 if np.array_equal(given, golden) else np.inf
     if name.startswith("grad_norms"):

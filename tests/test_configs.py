@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import table3
 from dry_run import recipes
 
 from polyscale.cli.demo import RECIPE
@@ -18,6 +19,23 @@ def test_recipe_is_valid(files: list[Path]) -> None:
     config = load_config(ExperimentConfig, files)
     if files[-1].name == "holdout.yaml":
         assert config.data.train.exclude == config.data.val.include == ("0006R0*",)  # type: ignore[union-attr]
+
+
+def test_changes_that_a_recipe_proposes_are_valid() -> None:
+    text = (CONFIGS / "folder.yaml").read_text()
+    proposed = [line for line in text.replace("\n#", "").split(",") if "model.backbone.name=" in line]
+    assert len(proposed) == 2
+    for line in proposed:
+        load_config(ExperimentConfig, [CONFIGS / "folder.yaml"], [word for word in line.split() if "=" in word])
+
+
+@pytest.mark.parametrize("method", table3.METHODS)
+@pytest.mark.parametrize("files", recipes(CONFIGS), ids=lambda files: str(files[-1].relative_to(CONFIGS)))
+def test_table3_runs_every_recipe_that_attends(files: list[Path], method: str) -> None:
+    scales = {"single": (1.0,), "explicit": (0.5, 1.0, 2.0), "hierarchical": (0.5, 1.0)}
+    found = load_config(ExperimentConfig, files, table3.METHODS[method]).model.multiscale
+    assert found.train_scales == scales[method]
+    assert found.attention.source == "scale"
 
 
 @pytest.mark.parametrize("folder", ["cityscapes", "mapillary"])

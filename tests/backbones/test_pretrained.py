@@ -2,6 +2,7 @@ import contextlib
 import socket
 import threading
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -60,8 +61,8 @@ def test_files_that_do_not_fit(tmp_path, resnet):
     cases = [
         ("resnet18", part, "tensors missing"),
         ("resnet34", whole, "resnet34"),
-        ("resnet18", damaged, "cannot read"),
-        ("resnet18", pickled, "cannot read"),
+        ("resnet18", damaged, "is damaged"),
+        ("resnet18", pickled, "holds more than tensors"),
         ("resnet18", text, "no tensors"),
         ("resnet18", tmp_path / "absent.pth", "no such weights file"),
     ]
@@ -69,6 +70,14 @@ def test_files_that_do_not_fit(tmp_path, resnet):
         with pytest.raises(UserError, match=words) as caught:
             build_backbone(BackboneConfig(name=name, pretrained=str(path)))
         assert "\n" not in str(caught.value)
+
+
+def test_a_training_scripts_checkpoint_is_read(tmp_path, resnet):
+    """With its scores as numbers of numpy."""
+    content = {"epoch": 3, "state_dict": resnet.state_dict(), "best_mIoU": np.float64(0.8), "optimizer": {}}
+    torch.save(content, tmp_path / "checkpoint.pth.tar")
+    body = build_backbone(BackboneConfig(name="resnet18", pretrained=str(tmp_path / "checkpoint.pth.tar"))).body
+    assert torch.equal(body.layer4[1].conv2.weight, resnet.layer4[1].conv2.weight)
 
 
 def test_an_unreachable_hub_is_one_line_with_alternatives(monkeypatch):

@@ -79,6 +79,8 @@ def test_normalisation_is_that_of_the_weights(name, mean):
         ({"name": "hrnet_w18_small", "output_stride": 8}, ["output stride 8", "possible: 32"]),
         ({"name": "hrnet_w18_small", "drop_path": 0.1}, ["stochastic depth", "drop_path: 0"]),
         ({"name": "tiny", "pretrained": True}, ["tiny", "pretrained: false"]),
+        ({"name": "densenet121", "output_stride": 8}, ["no choice of output strides", "output_stride: null"]),
+        ({"name": "resnest14d", "output_stride": 8, "dilate_first_blocks": True}, ["dilate_first_blocks: false"]),
         ({"name": "tiny", "output_stride": 8}, ["tiny", "output_stride: null"]),
         ({"name": "tiny", "dilate_first_blocks": True}, ["dilate_first_blocks: false"]),
         ({"name": "hrnet_w18_small", "dilate_first_blocks": True}, ["dilate_first_blocks: false"]),

@@ -23,6 +23,19 @@ def test_object_regions_keep_small_weights_in_half_precision():
     torch.testing.assert_close(regions, torch.full((1, 1, 2, 1), 3.0), rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_all_runs_in_one_number_type(dtype):
+    torch.manual_seed(0)
+    attention = ObjectAttention(6, 4).eval()
+    pixels, logits = torch.randn(1, 6, 9, 9), torch.randn(1, 3, 9, 9)
+    with torch.no_grad():
+        expected = attention(pixels, object_regions(pixels, logits))
+        pixels, logits = pixels.to(dtype), logits.to(dtype)
+        found = attention.to(dtype)(pixels, object_regions(pixels, logits))
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.02)
+
+
 def test_attention_mixes_region_values():
     """Against the paper's sums, written out with numpy on the layers' own outputs."""
     torch.manual_seed(0)

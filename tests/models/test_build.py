@@ -217,6 +217,9 @@ def test_attention_from_pairs_and_a_head_without_batch_norm(tmp_path: Path) -> N
     [
         ({"method": "explicit", "attention": {"source": "pair"}}, "remove attention.source"),
         ({"attention": {"batch_norm": False}}, "remove attention.batch_norm"),
+        ({"attention": {"softmax": False}}, "remove attention.softmax"),
+        ({"method": "explicit", "attention": {"initial": 0.3}}, "remove attention.initial"),
+        ({"method": "average", "attention": {"initial": 0.3}}, "remove attention.initial"),
     ],
 )
 def test_attention_of_another_method_is_refused(values: dict[str, Any], message: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,6 +87,33 @@ def test_a_case_that_cannot_be_built_fails(golden: Path, tmp_path: Path) -> None
         assert reason in where
 
 
+@pytest.mark.parametrize("kind", ["half", "empty", "not a manifest", "nothing to compare"])
+def test_a_damaged_case_fails_and_the_others_are_run(
+    golden: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = "rmi_2x19x33x47"
+    folder = folder_with(golden, tmp_path, case)
+    path, manifest = folder / "another.npz", folder / "manifests" / "another.json"
+    data = (folder / f"{case}.npz").read_bytes()
+    values: Any = manifest_of(golden, case)
+    if kind == "half":
+        data = data[: len(data) // 2]
+    elif kind == "empty":
+        data = b""
+    elif kind == "not a manifest":
+        values = []
+    path.write_bytes(data)
+    if kind == "nothing to compare":
+        np.savez(path, grad_norms=np.zeros(2))
+        values = values | {"outputs": {"grad_norms": {}}}
+    manifest.write_text(json.dumps(values))
+    assert main([str(folder)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("another")
+    assert "fail" in lines[0]
+    assert lines[2].startswith("1 of 2 cases pass")
+
+
 def test_a_folder_without_cases_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 2
     assert "no CASE.npz" in capsys.readouterr().err
@@ -104,6 +132,8 @@ def test_a_folder_without_cases_is_an_error(tmp_path: Path, capsys: pytest.Captu
         ("grad_norms_fp64", [1.0, 1e-15], [1.0, 3e-16], True),
         ("grad_norms_fp64", [1.0, 1e-3], [1.0, 1.1e-3], False),
         ("pred", [np.nan], [1.0], False),
+        ("grad_rmi", [1.0], [np.nan], False),
+        ("after:x", [1.0, 2.0], [1.0, np.inf], False),
         ("pred", [1.0, 1.0], [1.0], False),
     ],
 )

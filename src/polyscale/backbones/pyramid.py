@@ -21,10 +21,10 @@ from torch.nn import functional
 from polyscale.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, BackboneConfig, map_size
 from polyscale.backbones.checkpointing import hold_statistics_when_recomputing
 from polyscale.backbones.inhouse import IN_HOUSE
-from polyscale.backbones.pretrained import load_pretrained
+from polyscale.backbones.pretrained import first_line, load_pretrained
 from polyscale.config import UserError
 
-__all__ = ["TimmBackbone", "create_body", "enable_checkpointing", "first_line", "normalisation"]
+__all__ = ["TimmBackbone", "create_body", "enable_checkpointing", "normalisation"]
 
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -149,6 +149,8 @@ def _refused_option(config: BackboneConfig, options: dict[str, Any]) -> str | No
         if possible:
             listed = " or ".join(str(stride) for stride in possible)
             return f"backbone {config.name!r} has no output stride {config.output_stride}; possible: {listed}"
+        if isinstance(_create(config.name, None, options), nn.Module):
+            return f"backbone {config.name!r} has no choice of output strides; set output_stride: null"
     if config.drop_path:
         without = {key: value for key, value in options.items() if key != "drop_path_rate"}
         if isinstance(_create(config.name, config.output_stride, without), nn.Module):
@@ -159,11 +161,19 @@ def _refused_option(config: BackboneConfig, options: dict[str, Any]) -> str | No
 def _dilate_first_blocks(body: Any, name: str) -> None:
     """Give the first block of each dilated stage of a ResNet the dilation of the stage's other blocks."""
     stages: list[Any] = [getattr(body, stage, None) for stage in ("layer3", "layer4")]
-    if None in stages:
-        raise UserError(f"backbone {name!r} is not a ResNet of layer1 to layer4; set dilate_first_blocks: false")
-    for stage in stages:
-        for conv, model in ((stage[0].conv1, stage[-1].conv1), (stage[0].conv2, stage[-1].conv2)):
-            conv.dilation, conv.padding = model.dilation, model.padding
+    pairs: list[tuple[Any, Any]] = [
+        (getattr(stage[0], conv, None), getattr(stage[-1], conv, None))
+        for stage in stages
+        if stage is not None
+        for conv in ("conv1", "conv2")
+    ]
+    if None in stages or not all(isinstance(conv, nn.Conv2d) for pair in pairs for conv in pair):
+        raise UserError(
+            f"backbone {name!r} is not a ResNet of plain convolutions in layer1 to layer4; set dilate_first_blocks: "
+            "false"
+        )
+    for conv, model in pairs:
+        conv.dilation, conv.padding = model.dilation, model.padding
 
 
 def enable_checkpointing(body: Any, name: str) -> None:
@@ -177,8 +187,3 @@ def enable_checkpointing(body: Any, name: str) -> None:
     except (AttributeError, AssertionError, NotImplementedError):
         raise UserError(f"backbone {name!r} has no gradient checkpointing in timm; set checkpointing: false") from None
     hold_statistics_when_recomputing(body)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of a library's message, or the error's name where it has none."""
-    return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__

@@ -102,6 +102,7 @@ class ObjectAttention(nn.Module):
     def forward(self, pixels: Tensor, regions: Tensor) -> Tensor:
         """Pixels (N, F, h, w) and regions (N, F, C, 1) to context (N, F, h, w)."""
         query = self.query(pixels).flatten(2).transpose(1, 2)
+        regions = regions.to(pixels.dtype)  # they come in float32 at least
         key = self.key(regions).flatten(2)
         value = self.value(regions).flatten(2).transpose(1, 2)
         weights = (self.scale * (query @ key)).softmax(dim=2)

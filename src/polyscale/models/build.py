@@ -27,7 +27,7 @@ class AttentionConfig(Config):
     channels: int = Field(128, ge=1)
     """Width of its two hidden layers. 256 as published; 128 keeps the training of a pair at 1.27 times one scale's."""
     initial: float | None = Field(None, gt=0, lt=1)
-    """Attention before training; null as published (no bias, about 0.5)."""
+    """Hierarchical only: attention before training; null as published (no bias, about 0.5)."""
     softmax: bool = True
     """Explicit only: normalise the weights over scales (as in Chen et al. 2016); false as in the released code."""
     source: Literal["scale", "pair"] = "scale"
@@ -79,8 +79,12 @@ class MultiScaleConfig(Config):
             raise ValueError(f"method {self.method!r} has no fast fusion; remove fusion")
         if self.method != "hierarchical" and self.attention.source != "scale":
             raise ValueError(f"method {self.method!r} reads no pairs of scales; remove attention.source")
+        if self.method != "hierarchical" and self.attention.initial is not None:
+            raise ValueError(f"method {self.method!r} has no attention to begin with; remove attention.initial")
         if self.method != "explicit" and not self.attention.batch_norm:
             raise ValueError(f"method {self.method!r} has no head without batch norm; remove attention.batch_norm")
+        if self.method != "explicit" and not self.attention.softmax:
+            raise ValueError(f"method {self.method!r} has no weights to normalise; remove attention.softmax")
         if self.method == "explicit" and self.eval_scales != self.train_scales:
             raise ValueError("method 'explicit' is bound to its train_scales; remove eval_scales")
         return self

@@ -1,5 +1,6 @@
 """Files as the authors wrote them become ordinary checkpoints."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from polyscale.cli import main
 from polyscale.config import UserError
@@ -67,10 +69,35 @@ def test_code_in_a_file_is_named_and_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "harmed").exists()
 
 
-@pytest.mark.parametrize("kind", ["missing", "folder", "empty", "text", "no tensors"])
-def test_other_files_are_one_line(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing", "no such file"),
+        ("folder", "is a folder"),
+        ("empty", "is no PyTorch checkpoint"),
+        ("text", "is no PyTorch checkpoint"),
+        ("no tensors", "holds no tensors by name"),
+        ("zip", "a zip file that PyTorch did not write"),
+        ("half", "begins like a zip file and ends early"),
+        ("safetensors", r"must end in \.safetensors"),
+        ("program", "a TorchScript program"),
+        ("sparse", "a sparse or quantised tensor"),
+    ],
+)
+def test_other_files_are_one_line(tmp_path: Path, kind: str, message: str) -> None:
     path = tmp_path / "file.pth"
     match kind:
+        case "zip" | "program":
+            with zipfile.ZipFile(path, "w") as archive:
+                for name in ("readme.txt",) if kind == "zip" else ("m/data.pkl", "m/constants.pkl"):
+                    archive.writestr(name, "hello")
+        case "half":
+            torch.save({"a": torch.zeros(1000)}, path)
+            path.write_bytes(path.read_bytes()[:2000])
+        case "safetensors":
+            save_file({"a": torch.zeros(3)}, path)
+        case "sparse":
+            torch.save({"a": torch.eye(3).to_sparse()}, path)
         case "folder":
             path.mkdir()
         case "empty":
@@ -79,7 +106,7 @@ def test_other_files_are_one_line(tmp_path: Path, kind: str) -> None:
             path.write_text("hello")
         case "no tensors":
             torch.save({"epoch": 3}, path)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         read_tensors(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -91,6 +118,24 @@ def test_values_that_are_not_finite_are_refused(reference_state: dict[str, torch
     with pytest.raises(UserError, match=r"has values that are not finite: ocr\.cls_head\.bias$"):
         import_reference(tmp_path / "nan.pth", tmp_path / "nan.safetensors")
     assert not (tmp_path / "nan.safetensors").exists()
+
+
+def test_tensors_that_fit_nowhere_are_named(reference_state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    first = "backbone.conv1.weight"
+    classifier = "ocr.cls_head.weight"
+    down = "ocr.ocr_distri_head.object_context_block.f_down.0.weight"
+    for change, message in (
+        ({f"trunk.{first.partition('.')[2]}": torch.zeros(64, 3, 3, 3)}, f"two tensors for one place: {first}"),
+        ({classifier: torch.tensor(1.0)}, rf"{classifier} has the shape \(\), which is no convolution's"),
+        ({classifier: torch.zeros(19)}, rf"{classifier} has the shape \(19,\)"),
+        ({"backbone.transition1.0.0.weight": torch.tensor(1.0)}, "its backbone is none of those known here"),
+        ({down: torch.zeros(4, 16, 1, 1)}, "cannot be built here: decoder.ocr_key_channels"),
+    ):
+        torch.save(reference_state | change, tmp_path / "a.pth")
+        with pytest.raises(UserError, match=message) as caught:
+            import_reference(tmp_path / "a.pth", tmp_path / "a.safetensors")
+        assert str(tmp_path / "a.pth") in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 def test_label_spaces_must_fit(reference_state: dict[str, torch.Tensor], tmp_path: Path) -> None:

@@ -1,18 +1,17 @@
 """From a file of the authors', or of a project with the same networks, to an ordinary checkpoint.
 
-Unusual here: nothing but tensors is unpickled. PyTorch's own reader of tensors (``weights_only``) is told of inert
-stand-ins for numpy's numbers, because the authors' files keep their scores as such; a file that asks for anything else
-is refused. PaddleSeg's files are pickles of arrays, and read in the same way without Paddle.
+Unusual here: nothing but tensors is unpickled. PaddleSeg's files are pickles of arrays, and read without Paddle.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from polyscale.backbones.numpy_pickle import read_array_pickle
+from polyscale.backbones.tensor_files import read_tensor_file, tensors_by_name
 from polyscale.config import UserError
 from polyscale.data.known_spaces import known_space
 from polyscale.labels import LabelSpace
@@ -21,13 +20,10 @@ from polyscale.models.checkpoint import save_checkpoint
 from polyscale.models.reference.layouts import to_reference
 from polyscale.models.reference.load import load_reference
 from polyscale.models.reference.network import describe
-from polyscale.models.reference.numpy_pickle import read_array_pickle, stand_ins
 
 __all__ = ["Imported", "import_reference", "read_tensors"]
 
 _SPACES = {19: "cityscapes", 65: "mapillary-vistas-1.2"}
-_WRAPPERS = ("state_dict", "model", "model_state")
-_UNSUPPORTED = re.compile(r"GLOBAL ([\w.]+)|unrecognized function (.{1,60})")
 
 
 class Imported(NamedTuple):
@@ -97,30 +93,5 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"no such file: {path}" + ("; it is a folder, name the file in it" if path.is_dir() else ""))
     if path.suffix == ".pdparams":
         arrays = read_array_pickle(path)
-        content: Any = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-    else:
-        content = _load(path)
-    for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    named = content.items() if isinstance(content, Mapping) else ()
-    tensors = {str(name): value.detach() for name, value in named if isinstance(value, Tensor)}
-    if not tensors:
-        raise UserError(f"{path} holds no tensors by name; a checkpoint or a state dict is needed")
-    return tensors
-
-
-def _load(path: Path) -> Any:
-    allowed: list[Any] = [(stand_in, name) for name, stand_in in stand_ins().items()]
-    try:
-        with torch.serialization.safe_globals(allowed):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files raise many kinds
-        asked = _UNSUPPORTED.search(str(error))
-        if asked:
-            raise UserError(
-                f"{path} holds more than tensors ({asked[1] or asked[2]}), which could run as code when read; if you "
-                "trust it, load it with PyTorch and save its state_dict alone"
-            ) from None
-        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]
-        raise UserError(f"cannot read {path}: {reason}; a PyTorch checkpoint (.pth) is needed") from None
+        return tensors_by_name({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, path)
+    return tensors_by_name(read_tensor_file(path), path)

@@ -51,6 +51,7 @@ def load_reference(
             values.setdefault(name, torch.zeros_like(value))
     theirs = {name: key for key, name in renamed.items()}
     problems = [
+        _listed("has two tensors for one place", [key for key, name in renamed.items() if theirs[name] != key]),
         _listed("has tensors without a place here", [theirs[name] for name in values if name not in own]),
         _listed("lacks", [name for name in own if name not in values]),
         _listed(

@@ -18,6 +18,14 @@ __all__ = ["ReferenceNetwork", "describe"]
 
 # Each decoder's tensor that gives class logits, and the one that nobody else has.
 _CLASSIFIERS = {"ocr": "ocr.cls_head.weight", "deeperlab": "conv_up5.weight", "deeplabv3plus": "final.6.weight"}
+# Others whose shapes tell of the network.
+_READ = (
+    "ocr.ocr_distri_head.object_context_block.f_down.0.weight",
+    "aspp.a.0.weight",
+    "aspp.img_conv.0.weight",
+    "bot_fine.weight",
+    "final.0.weight",
+)
 _RESNETS = {(3, 4, 6, 3): "resnet50", (3, 4, 23, 3): "resnet101"}
 _EXPLICIT_SCALES = {2: (0.5, 1.0), 3: (0.5, 1.0, 2.0), 4: (0.25, 0.5, 1.0, 2.0)}
 
@@ -60,10 +68,16 @@ def describe(state: Mapping[str, Tensor], source: str, scales: Sequence[float] |
             f"{source}: none of the decoders {', '.join(_CLASSIFIERS)} fits the parts {', '.join(heads) or '(none)'}; "
             "weights of a backbone alone go into model.backbone.pretrained"
         )
+    for key in (_CLASSIFIERS[kind], *_READ):
+        if key in state and state[key].ndim != 4:
+            raise UserError(f"{source}: {key} has the shape {tuple(state[key].shape)}, which is no convolution's")
     num_classes = int(state[_CLASSIFIERS[kind]].shape[0])
     multiscale, attention = _multiscale(state, kind, source, scales)
     config = {"backbone": backbone, "decoder": _decoder(state, kind, in_house), "multiscale": multiscale}
-    return ReferenceNetwork(validate(ModelConfig, config), num_classes, not in_house, attention)
+    try:
+        return ReferenceNetwork(validate(ModelConfig, config), num_classes, not in_house, attention)
+    except UserError as error:
+        raise UserError(f"{source} holds a network that cannot be built here: {error}") from None
 
 
 def _backbone(trunk: Mapping[str, Tensor], source: str) -> dict[str, Any]:
@@ -71,7 +85,7 @@ def _backbone(trunk: Mapping[str, Tensor], source: str) -> dict[str, Any]:
         return {"name": "wide_resnet38", "output_stride": 8}
     if "block20.rep.0.weight" in trunk or any(key.startswith("block20.") for key in trunk):
         return {"name": "aligned_xception71", "output_stride": 8}
-    if "transition1.0.0.weight" in trunk:
+    if "transition1.0.0.weight" in trunk and trunk["transition1.0.0.weight"].ndim == 4:
         return {"name": f"hrnet_w{trunk['transition1.0.0.weight'].shape[0]}"}
     if "layer0.0.weight" in trunk:
         depths = tuple(_num_blocks(trunk, f"layer{number}") for number in range(1, 5))
