@@ -150,7 +150,7 @@ def write_mask_of(
 def class_lines(
     space: LabelSpace, counted: Counted, extra: Mapping[str, np.ndarray[Any, Any]], num_pixels: int
 ) -> dict[str, dict[str, Any]]:
-    """What the manifest says of each class that is present."""
+    """What the manifest says of each class that is present; ``taught`` where not all labels are the teacher's."""
     labelled, taught, mean = counted
     lines = {}
     for train_id, name in enumerate(space.names):
@@ -161,9 +161,10 @@ def class_lines(
             "share": round(int(labelled[train_id]) / num_pixels, 6),
             "confidence": None if np.isnan(mean[train_id]) else round(float(mean[train_id]), 6),
             "labelled": int(labelled[train_id]),
-            "taught": int(taught[train_id]),
             **numbers,
         }
+        if taught[train_id] != labelled[train_id]:
+            lines[name]["taught"] = int(taught[train_id])
     return lines
 
 

@@ -35,7 +35,7 @@ class Totals:
                 sums = self.classes[name] = dict.fromkeys(
                     ("labelled", "predicted", "coarse", "agreed", "weighted", "weight"), 0
                 )
-            taught, confidence = values["taught"], values["confidence"]
+            taught, confidence = values.get("taught", values["labelled"]), values["confidence"]
             sums["labelled"] += values["labelled"]
             sums["predicted"] += values["predicted"]
             if "coarse" in values:
