@@ -53,14 +53,44 @@ def test_results_have_the_images_size(method: str, size: tuple[int, int]) -> Non
 
 
 def test_fusion_is_exact_or_fast() -> None:
-    images = torch.rand(1, 3, 33, 47)
+    images = torch.rand(1, 3, 40, 56)
     with torch.inference_mode():
         exact, fast = (build(fusion=fusion)(images) for fusion in ("exact", "fast"))
-    assert exact.views[1.0].logits.shape[-2:] == (33, 47)
-    assert fast.views[1.0].logits.shape[-2:] == (9, 12)
+    assert exact.views[1.0].logits.shape[-2:] == (40, 56)
+    assert fast.views[1.0].logits.shape[-2:] == (10, 14)
     torch.testing.assert_close(fast.logits, exact.logits, rtol=0, atol=0.1 * float(exact.logits.abs().max()))
     with pytest.raises(UserError, match="average.*fast fusion"):
         tiny(method="average", fusion="fast")
+
+
+def without_padding(model: MultiScaleModel) -> MultiScaleModel:
+    published = build_model(model.config.model_copy(update={"pad": False}), SPACE).eval()
+    published.load_state_dict(model.state_dict())
+    return published
+
+
+@pytest.mark.parametrize("size", [(33, 47), (36, 52), (1, 1), (64, 31)])
+def test_images_are_padded_to_what_the_strides_divide(size: tuple[int, int]) -> None:
+    model = build(method="single")
+    multiple = max(model.segmenter.backbone.strides)  # type: ignore[union-attr]
+    height, width = size
+    images = torch.rand(1, 3, height, width)
+    padded = images[..., [min(row, height - 1) for row in range(height + -height % multiple)], :]
+    padded = padded[..., [min(column, width - 1) for column in range(width + -width % multiple)]]
+    with torch.inference_mode():
+        found, expected = model(images), without_padding(model)(padded)
+        view = model.segmenter(images)
+    torch.testing.assert_close(found.logits, expected.logits[..., :height, :width], rtol=1e-4, atol=1e-5)
+    assert view.features.shape[-2:] == (-(-height // 4), -(-width // 4))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_padding_changes_nothing_where_the_strides_divide_every_view(method: str) -> None:
+    model, images = build(method=method), torch.rand(1, 3, 64, 96)
+    with torch.inference_mode():
+        found, expected = model(images), without_padding(model)(images)
+    assert torch.equal(found.logits, expected.logits)
+    assert all(torch.equal(view.logits, expected.views[scale].logits) for scale, view in found.views.items())
 
 
 @pytest.mark.parametrize("method", METHODS)

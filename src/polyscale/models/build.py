@@ -96,6 +96,10 @@ class ModelConfig(Config):
     backbone: BackboneConfig = BackboneConfig()
     decoder: DecoderConfig = DecoderConfig()
     multiscale: MultiScaleConfig = MultiScaleConfig()
+    pad: bool = True
+    """Pad images, at each scale, to sides that the backbone's strides divide, by repeating their border. At other sizes
+    false gives the published network; at these there is no difference.
+    """
 
 
 class MultiScaleModel(nn.Module):
@@ -163,25 +167,30 @@ def build_model(config: ModelConfig, label_space: LabelSpace | int) -> MultiScal
     decoder = build_decoder(config.decoder, backbone.channels, backbone.strides, num_classes)
     settings = config.multiscale
     head = settings.attention
+    pad = config.pad
     width = decoder.feature_channels
     match settings.method:
         case "hierarchical" if head.source == "pair":
             pairs = ScaleAttention(2 * width, head.channels, initial=head.initial)
-            combined: Combined = PairwiseMultiScale(Segmenter(backbone, decoder), pairs, settings.fusion == "fast")
+            combined: Combined = PairwiseMultiScale(
+                Segmenter(backbone, decoder, pad=pad), pairs, settings.fusion == "fast"
+            )
         case "hierarchical":
             attention = ScaleAttention(width, head.channels, initial=head.initial)
-            combined = HierarchicalMultiScale(Segmenter(backbone, decoder, attention), fast=settings.fusion == "fast")
+            combined = HierarchicalMultiScale(
+                Segmenter(backbone, decoder, attention, pad), fast=settings.fusion == "fast"
+            )
         case "single":
-            combined = SingleScale(Segmenter(backbone, decoder))
+            combined = SingleScale(Segmenter(backbone, decoder, pad=pad))
         case "average":
-            combined = AveragePooling(Segmenter(backbone, decoder))
+            combined = AveragePooling(Segmenter(backbone, decoder, pad=pad))
         case "explicit":
             number = len(settings.train_scales)
             weights = ScaleAttention(
                 width * number, head.channels, maps=number, sigmoid=False, batch_norm=head.batch_norm
             )
             combined = ExplicitMultiScale(
-                Segmenter(backbone, decoder),
+                Segmenter(backbone, decoder, pad=pad),
                 weights,
                 settings.train_scales,
                 head.softmax,

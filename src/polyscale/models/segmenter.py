@@ -1,15 +1,18 @@
 """One look at one scale: normalise, backbone, decoder, scale-attention head.
 
 Unusual here: normalisation belongs to the network, as buffers. It takes RGB in [0, 1]; nothing outside knows mean and
-std.
+std. And images are padded, by repeating their border, to sides that the backbone's strides divide. Else coarse maps
+reach beyond the image and do not lie on the fine ones that they are joined with, and with TensorFlow's kind of padding
+every stride may begin at another pixel than in training: at 353 x 449 pixels that cost 11 points of mIoU.
 """
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from polyscale.backbones import Backbone
 from polyscale.decoders import Decoder
-from polyscale.multiscale import View
+from polyscale.multiscale import View, resize
 
 __all__ = ["ScaleAttention", "Segmenter"]
 
@@ -66,13 +69,17 @@ class Segmenter(nn.Module):
         backbone: normalised images to feature maps.
         decoder: feature maps to features and logits on one grid.
         attention: the decoder's features to (N, 1, h, w) in [0, 1]; None for methods without it.
+        pad: pad images to multiples of the backbone's coarsest stride.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: Backbone, decoder: Decoder, attention: nn.Module | None = None) -> None:
+    def __init__(
+        self, backbone: Backbone, decoder: Decoder, attention: nn.Module | None = None, pad: bool = True
+    ) -> None:
         super().__init__()
+        self.multiple = max(backbone.strides) if pad else 1
         self.backbone = backbone
         self.decoder = decoder
         self.attention = attention
@@ -80,11 +87,30 @@ class Segmenter(nn.Module):
         self.register_buffer("std", torch.tensor(backbone.std).reshape(3, 1, 1))
 
     def forward(self, images: Tensor) -> View:
-        """Images (N, 3, H, W), RGB in [0, 1], to a view on the decoder's grid (stride 4 for most decoders)."""
-        view = self.without_attention(images)
-        return view if self.attention is None else view._replace(attention=self.attention(view.features))
+        """Images (N, 3, H, W), RGB in [0, 1], to a view on the decoder's grid (stride 4 for most decoders).
+
+        Where images are padded and the grid's stride does not divide their sides, the view but for its features comes
+        at their own size.
+        """
+        return self._look(images, self.attention)
 
     def without_attention(self, images: Tensor) -> View:
         """The same without running the attention head."""
-        decoded = self.decoder(self.backbone((images - self.mean) / self.std))
-        return View(decoded.logits, None, decoded.aux, decoded.features)
+        return self._look(images, None)
+
+    def _look(self, images: Tensor, attention: nn.Module | None) -> View:
+        height, width = images.shape[-2:]
+        margins = (-height % self.multiple, -width % self.multiple)
+        if any(margins):
+            images = functional.pad(images, (0, margins[1], 0, margins[0]), mode="replicate")
+        features, logits, aux = self.decoder(self.backbone((images - self.mean) / self.std))
+        trust = None if attention is None else attention(features)
+        if any(margins):
+            stride = images.shape[-2] // logits.shape[-2]
+            rows, columns = -(-height // stride), -(-width // stride)
+            features = features[..., :rows, :columns]
+            if height % stride or width % stride:
+                logits, aux, trust = (None if x is None else resize(x, images.shape[-2:]) for x in (logits, aux, trust))
+                rows, columns = height, width
+            logits, aux, trust = (None if x is None else x[..., :rows, :columns] for x in (logits, aux, trust))
+        return View(logits, trust, aux, features)

@@ -40,6 +40,7 @@ def test_a_checkpoint_becomes_one_that_predicts(
     assert metadata.info["imported_from"] == "best.pth"
     model = load_checkpoint(out).model
     torch.testing.assert_close(model.segmenter.decoder.classifier.bias, reference_state["ocr.cls_head.bias"])
+    assert not model.config.pad  # the authors' network, at every size
     Image.fromarray(np.full((33, 40, 3), 90, np.uint8)).save(tmp_path / "photo.png")
     assert main(["predict", str(out), str(tmp_path / "photo.png"), "--out", str(tmp_path / "p")]) == 0
     ids = {number for item in metadata.label_space.classes for number in item.ids}

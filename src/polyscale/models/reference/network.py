@@ -73,7 +73,7 @@ def describe(state: Mapping[str, Tensor], source: str, scales: Sequence[float] |
             raise UserError(f"{source}: {key} has the shape {tuple(state[key].shape)}, which is no convolution's")
     num_classes = int(state[_CLASSIFIERS[kind]].shape[0])
     multiscale, attention = _multiscale(state, kind, source, scales)
-    config = {"backbone": backbone, "decoder": _decoder(state, kind, in_house), "multiscale": multiscale}
+    config = {"backbone": backbone, "decoder": _decoder(state, kind, in_house), "multiscale": multiscale, "pad": False}
     try:
         return ReferenceNetwork(validate(ModelConfig, config), num_classes, not in_house, attention)
     except UserError as error:
