@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from polyscale.config import UserError, read_yaml, validate
+from polyscale.config import UserError, dump_yaml, read_yaml, validate
+from polyscale.locks import locked
 from polyscale.models import load_checkpoint, read_metadata
 from polyscale.training import ExperimentConfig, train
 from polyscale.training.loop import Listener
@@ -128,7 +130,7 @@ def test_another_configuration_cannot_continue(
     recipe: dict[str, Any], config: ExperimentConfig, tmp_path: Path
 ) -> None:
     train(config, tmp_path, listener=StopAfter(1))
-    with pytest.raises(UserError, match="another configuration"):
+    with pytest.raises(UserError, match=r"another configuration \(augment\.crop \[24, 32\], now \[16, 16\]\)"):
         train(variant(recipe, augment__crop=[16, 16]), tmp_path, resume=True)
 
 
@@ -184,7 +186,7 @@ def test_a_network_that_diverged_between_logged_steps_is_not_saved(recipe: dict[
     with pytest.raises(UserError, match=r"not finite at step 5; lower training\.optimizer\.lr"):
         train(validate(ExperimentConfig, recipe), tmp_path)
     assert not list(tmp_path.glob("*.safetensors"))
-    assert not (tmp_path / "resume.pt").exists()
+    assert torch.load(tmp_path / "resume.pt", weights_only=True)["step"] == 0
 
 
 def test_a_network_is_not_overwritten_where_its_state_of_resume_was_removed(
@@ -193,7 +195,48 @@ def test_a_network_is_not_overwritten_where_its_state_of_resume_was_removed(
     (tmp_path / "best.safetensors").write_text("precious")
     with pytest.raises(UserError, match="holds a run already"):
         train(config, tmp_path)
+    with pytest.raises(UserError, match=r"no resume\.pt to continue from"):  # as where torchrun starts it again
+        train(config, tmp_path, resume=True)
     assert (tmp_path / "best.safetensors").read_text() == "precious"
+
+
+def test_an_error_ends_the_process_though_loaders_run(squares: Path, recipe: dict[str, Any], tmp_path: Path) -> None:
+    shutil.copytree(squares, tmp_path / "data")
+    (tmp_path / "data" / "images" / "train" / "03.png").write_bytes(b"broken")
+    recipe["data"]["train"]["root"] = str(tmp_path / "data")
+    recipe["training"] |= {"num_workers": 2, "check_data": False}
+    recipe["sampling"]["fraction"] = 0
+    (tmp_path / "recipe.yaml").write_text(dump_yaml(recipe))
+    command = [sys.executable, "-m", "polyscale", "train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "r")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "03.png" in done.stderr
+
+
+def test_a_folder_in_use_is_refused(config: ExperimentConfig, tmp_path: Path) -> None:
+    with locked(tmp_path / ".lock", ""), pytest.raises(UserError, match="another run is training into"):
+        train(config, tmp_path)
+    assert not (tmp_path / "config.yaml").exists()
+
+
+def test_other_images_cannot_continue(squares: Path, recipe: dict[str, Any], tmp_path: Path) -> None:
+    shutil.copytree(squares, tmp_path / "data")
+    recipe["data"]["train"]["root"] = str(tmp_path / "data")
+    config = validate(ExperimentConfig, recipe)
+    train(config, tmp_path / "run", listener=StopAfter(7))
+    for kind in ("images", "masks"):
+        (tmp_path / "data" / kind / "train" / "03.png").unlink()
+    with pytest.raises(UserError, match="belongs to a run on other training images"):
+        train(config, tmp_path / "run", resume=True)
+
+
+def test_a_key_that_a_later_version_added_does_not_stop_a_run(config: ExperimentConfig, tmp_path: Path) -> None:
+    train(config, tmp_path, listener=StopAfter(3))
+    state = torch.load(tmp_path / "resume.pt", weights_only=True)
+    stored = json.loads(state["config"])
+    del stored["model"]["pad"]
+    torch.save(state | {"config": json.dumps(stored)}, tmp_path / "resume.pt")
+    assert train(config, tmp_path, resume=True).steps == 15
 
 
 @pytest.mark.parametrize("ema_decay", [None, 0.9])

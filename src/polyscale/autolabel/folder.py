@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from polyscale.autolabel.settings import FORMAT, digest
 from polyscale.config import UserError, check_folder, dump_yaml, remove_leftovers, write_atomically
 from polyscale.labels import LabelSpace
+from polyscale.locks import locked as lock_file
 
 __all__ = [
     "DESCRIPTION",
@@ -160,36 +161,16 @@ def claim(folder: Path, wanted: Description, replace: bool, foreign: bool = Fals
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder; the system releases the lock of a process that is killed.
-
-    Where the system or the file system knows no locks, there is none.
+    """Keep other runs out of a folder.
 
     Raises:
         UserError: another run is at work there, or the folder cannot be written.
     """
     path = folder / JOURNAL / "lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}; choose a folder that can be written"
-        ) from None
-    with file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another run is labelling into {folder}; wait for it, or choose another folder") from None
-        except (ImportError, OSError):
-            pass
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # journals of an unfinished run stay
-                path.parent.rmdir()
+    with lock_file(path, f"another run is labelling into {folder}; wait for it, or choose another folder"):
+        yield
+    with contextlib.suppress(OSError):  # journals of an unfinished run stay
+        path.parent.rmdir()
 
 
 def forget_journals(folder: Path) -> None:

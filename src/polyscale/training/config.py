@@ -23,7 +23,9 @@ class OptimizerConfig(Config):
     lr: float = Field(5e-3, gt=0)
     """Learning rate of decoder and heads, for the global batch that the recipe names."""
     backbone_lr_factor: float = Field(1.0, ge=0)
-    """The backbone's learning rate is ``lr`` times this; 0 freezes it."""
+    """The backbone's learning rate is ``lr`` times this; 0 freezes its weights (its batch norms still take statistics,
+    unless ``freeze_batchnorm`` is set).
+    """
     attention_lr_factor: float = Field(1.0, ge=0)
     """The scale-attention head's learning rate is ``lr`` times this."""
     weight_decay: float = Field(1e-4, ge=0)

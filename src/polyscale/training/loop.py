@@ -4,12 +4,12 @@ Unusual here: data loaders are not handed to accelerate, as our samplers know ra
 function of (seed, step, rank), so a run that was killed at any moment continues to the same numbers.
 """
 
+import contextlib
 import hashlib
 import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +24,7 @@ from polyscale.config import UserError, check_folder, remove_leftovers
 from polyscale.data import SegmentationData
 from polyscale.evaluation import evaluate
 from polyscale.evaluation.ranks import share_buffers
+from polyscale.locks import locked
 from polyscale.models import save_checkpoint
 from polyscale.training.config import ExperimentConfig
 from polyscale.training.listener import Listener, Silent
@@ -74,8 +75,15 @@ def train(
     out = Path(out)
     resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     check_folder(out)
-    if not resume and any((out / name).exists() for name in ("resume.pt", "last.safetensors", "best.safetensors")):
+    begun = (out / "resume.pt").exists()
+    networks = any((out / name).exists() for name in ("last.safetensors", "best.safetensors"))
+    if not resume and (begun or networks):
         raise UserError(f"{out} holds a run already; add --resume to continue it, or choose another --out")
+    if networks and not begun:
+        raise UserError(
+            f"{out} holds a network but no resume.pt to continue from; choose another --out, where training.start_from "
+            "may begin with that network"
+        )
     # Without being told, accelerate lets several processes without a GPU each believe to be the only one.
     several_on_cpu = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available()
     # The first process alone checks the files while the others wait, which on large data takes longer than the ten
@@ -86,8 +94,10 @@ def train(
     )
     try:
         run = _Run(config, out, resume, accelerator, listener or Silent())
-        with stop_on_signals() as stop:
-            return run.go(stop)
+        with contextlib.ExitStack() as stack:
+            if run.main:
+                stack.enter_context(locked(out / ".lock", f"another run is training into {out}; choose another --out"))
+            return run.go(stack.enter_context(stop_on_signals()))
     finally:
         # accelerate keeps mixed precision in a process-wide singleton; without this a second call could not choose
         # another.
@@ -115,10 +125,15 @@ class _Run:
             remove_leftovers(self.out)
             write_resolved_config(self.out / "config.yaml", self.config)
             write_environment(self.out / "environment.json")
+        if not self.progress.step:
+            self._save_state()  # so that no network is ever without the state of its run
         self.log = RunLog(self.out, self.progress.step, self.settings.tensorboard) if self.main else None
+        batches = self._batches()
         try:
-            stopped = self._steps(stop)
+            stopped = self._steps(stop, batches)
         finally:
+            # Loaders ignore signals and an error's traceback keeps them alive: Python would wait for them for ever.
+            getattr(batches, "_shutdown_workers", lambda: None)()
             if self.log is not None:
                 self.log.close()
         last, best = self.out / "last.safetensors", self.out / "best.safetensors"
@@ -126,12 +141,10 @@ class _Run:
         best = best if best.exists() else last
         return TrainingResult(last, best, self.progress.best_miou, self.progress.step, signal)
 
-    def _steps(self, stop: StopRequest) -> bool:
+    def _steps(self, stop: StopRequest, batches: Iterator[Batch]) -> bool:
         """All steps that remain; True where a signal ended them early."""
         plan, settings = self.parts.plan, self.settings
-        plan.first_step = self.progress.step
         self.listener.started(plan.first_step, plan.total_steps, plan.global_batch)
-        batches = self._batches()
         saved_at = time.monotonic()
         for step in range(plan.first_step, plan.total_steps):
             if self._asked_to_stop(stop, step):
@@ -153,6 +166,7 @@ class _Run:
 
     def _batches(self) -> Iterator[Batch]:
         plan = self.parts.plan
+        plan.first_step = self.progress.step
         if not len(plan):
             return iter(())
         loader = build_loader(
@@ -175,7 +189,7 @@ class _Run:
             # Dropout and the like: a function of seed, step and rank, so that no random state needs saving.
             torch.manual_seed(_mix(self.config.seed, step * accumulate + micro, self.accelerator.process_index))
             last = micro + 1 == accumulate
-            with nullcontext() if last else self.accelerator.no_sync(self.network):
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.network):
                 with self.accelerator.autocast():
                     fused = self.network(images, self.parts.model.train_scales)
                 terms: dict[str, Tensor] = self.parts.objective(fused, labels, weights)

@@ -116,8 +116,14 @@ class RunLog:
                 f"cannot write {self.path}: {error.strerror or error}; free some space, then use --resume"
             ) from None
         if self.events is not None:
-            for key, value in _flat(values):
-                self.events.add_scalar(key, value, step)
+            try:
+                for key, value in _flat(values):
+                    self.events.add_scalar(key, value, step)
+            except OSError as error:
+                raise UserError(
+                    f"cannot write {self.path.parent / 'tensorboard'}: {error.strerror or error}; free some space, "
+                    "then use --resume"
+                ) from None
 
     def close(self) -> None:
         """Flush TensorBoard's events."""

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from polyscale.config import UserError, write_atomically
+from polyscale.config import UserError, validate, write_atomically
 from polyscale.training.config import ExperimentConfig
 from polyscale.training.setup import Parts
 
@@ -44,7 +44,8 @@ def save_state(
         UserError: the disk is full or the folder cannot be written.
     """
     state = {
-        "fingerprint": _fingerprint(config),
+        "config": config.model_dump_json(),
+        "data": _data_digest(parts),
         "global_batch": parts.plan.global_batch,
         "step": progress.step,
         "best_miou": progress.best_miou,
@@ -72,10 +73,18 @@ def restore_state(path: Path, config: ExperimentConfig, parts: Parts, accelerato
         # The first sentence only: the others advise to unpickle it, or speak of torch's inner parts.
         reason = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
         raise UserError(f"{path} cannot be read ({reason}); remove it to start anew from the beginning") from None
-    if not isinstance(state, dict) or state.get("fingerprint") != _fingerprint(config):
+    if not isinstance(state, dict) or "config" not in state:
+        raise UserError(f"{path} was written by an older Polyscale; choose another --out to start anew")
+    changed = _differences(json.loads(state["config"]), config)
+    if changed:
         raise UserError(
-            f"{path} belongs to a run of another configuration; continue with the config.yaml beside it, or choose "
-            "another --out"
+            f"{path} belongs to a run of another configuration ({', '.join(changed[:3])}); continue it with --resume "
+            "and --out alone, or choose another --out, where training.start_from may begin with its network"
+        )
+    if state["data"] != _data_digest(parts):
+        raise UserError(
+            f"{path} belongs to a run on other training images: some were added, removed or renamed since; put them "
+            "back, or choose another --out"
         )
     if state["global_batch"] != parts.plan.global_batch:
         raise UserError(
@@ -92,15 +101,38 @@ def restore_state(path: Path, config: ExperimentConfig, parts: Parts, accelerato
     return Progress(state["step"], state["best_miou"])
 
 
-def _fingerprint(config: ExperimentConfig) -> str:
-    """Of all that decides the numbers of a run.
+def _differences(stored: dict[str, Any], config: ExperimentConfig) -> list[str]:
+    """What a run's configuration had otherwise in all that decides its numbers, a text for each key.
 
-    Bookkeeping is left out, and so is how the global batch is spread over processes, which may change.
+    Bookkeeping is left out, and so is how the global batch is spread over processes, which may change. Keys that a
+    later version has added count with their defaults.
     """
-    values = config.model_dump(mode="json")
-    for key in ("num_workers", "log_every", "save_every", "check_data", "tensorboard", "batch_size", "accumulate"):
-        del values["training"][key]
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    try:
+        before = _flat(validate(ExperimentConfig, stored).model_dump(mode="json"))
+    except UserError as error:
+        return [str(error)]
+    now = _flat(config.model_dump(mode="json"))
+    keys = ("num_workers", "log_every", "save_every", "check_data", "tensorboard", "batch_size", "accumulate")
+    free = {f"training.{key}" for key in keys}
+    absent = object()
+    return [
+        f"{key} {before.get(key)}, now {now.get(key)}"
+        for key in (*now, *(key for key in before if key not in now))
+        if key not in free and before.get(key, absent) != now.get(key, absent)
+    ]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _data_digest(parts: Parts) -> str:
+    """Of the names of the training images, on which every draw depends."""
+    names = "\n".join(item.name for item in parts.train_data.items)
+    return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
 
 
 class StopRequest:
