@@ -31,10 +31,8 @@ from polyscale.training import ExperimentConfig, train
 
 THREE, FOUR = (0.5, 1.0, 2.0), (0.25, 0.5, 1.0, 2.0)
 METHODS = {
-    "single": ["model.multiscale={method: average, fusion: exact, train_scales: [1], attention: {initial: null}}"],
-    "explicit": [
-        "model.multiscale={method: explicit, train_scales: [0.5, 1, 2], eval_scales: [], attention: {initial: null}}"
-    ],
+    "single": ["model.multiscale={method: average, train_scales: [1]}"],
+    "explicit": ["model.multiscale={method: explicit, train_scales: [0.5, 1, 2], eval_scales: []}"],
     "hierarchical": ["model.multiscale.method=hierarchical"],
 }
 # The rows of the table: title, network, scales, and the row of the network's evaluation.

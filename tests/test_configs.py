@@ -29,6 +29,13 @@ def test_changes_that_a_recipe_proposes_are_valid() -> None:
         load_config(ExperimentConfig, [CONFIGS / "folder.yaml"], [word for word in line.split() if "=" in word])
 
 
+@pytest.mark.parametrize("method", ["hierarchical", "single", "average", "explicit"])
+@pytest.mark.parametrize("files", [[CONFIGS / "folder.yaml"], [CONFIGS / "camvid" / "lite0.yaml"], [RECIPE]], ids=str)
+def test_one_key_chooses_the_method(files: list[Path], method: str) -> None:
+    config = load_config(ExperimentConfig, files, [f"model.multiscale.method={method}"])
+    assert config.model.multiscale.method == method
+
+
 @pytest.mark.parametrize("method", table3.METHODS)
 @pytest.mark.parametrize("files", recipes(CONFIGS), ids=lambda files: str(files[-1].relative_to(CONFIGS)))
 def test_table3_runs_every_recipe_that_attends(files: list[Path], method: str) -> None:

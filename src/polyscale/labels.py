@@ -177,6 +177,10 @@ class LabelSpace(Config):
             UserError: the file is missing or not a label space.
         """
         values = read_yaml(path)
+        if values is None:
+            raise UserError(
+                f"{path} is not a label space but empty; remove it, and `polyscale data check` suggests one"
+            )
         if not isinstance(values, dict) or "classes" not in values:
             raise UserError(f"{path} is not a label space: it needs 'classes', a list of {{name, color, ids}}")
         try:

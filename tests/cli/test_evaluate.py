@@ -32,7 +32,7 @@ def checkpoint(tmp_path):
 def test_scores_are_printed_and_written_beside_the_checkpoint(checkpoint, streets, capsys):
     assert main(["evaluate", str(checkpoint), str(streets), "--scales", "0.5,1", "--compare", "--device", "cpu"]) == 0
     captured = capsys.readouterr()
-    folder = checkpoint.parent / "evaluation" / "streets-val"
+    folder = checkpoint.parent / "evaluation" / "model-streets-val"
     result = json.loads((folder / "scores.json").read_text())
     assert result["metadata"]["num_images"] == 2
     assert result["metadata"]["split"] == "val"
@@ -78,7 +78,7 @@ def test_another_label_space_is_refused_in_one_line(checkpoint, streets, tmp_pat
     ("arguments", "message"),
     [
         (["{checkpoint}", "{streets}", "--split", "vla"], "'vla'"),
-        (["{streets}/label_space.yaml", "{streets}:val"], "not a readable checkpoint"),
+        (["{streets}/label_space.yaml", "{streets}:val"], "name the .safetensors file that training wrote"),
         (["{checkpoint}", "{streets}:val", "--device", "gpu"], "unknown device 'gpu'"),
         (["{checkpoint}", "{streets}:val", "--precision", "int3"], "--precision"),
     ],

@@ -66,7 +66,7 @@ def test_every_kind_of_error_is_reported_at_once(root):
     path = root / "images/train/truncated.png"
     path.write_bytes(path.read_bytes()[:100])
     (root / "images/train/empty.jpg").touch()
-    write(root, "train/size", [[0, 0]], image=np.zeros((2, 2, 3), np.uint8))
+    write(root, "train/size", [[0, 0]], image=np.full((2, 2, 3), 99, np.uint8))
     write(root, "train/ids", [[0, 9]])
     write(root, "train/bare", [[0, 0]])
     (root / "masks/train/bare.png").unlink()
@@ -106,6 +106,14 @@ def test_masks_without_image_are_a_warning(root):
     assert [(problem.kind, problem.name) for problem in report.problems] == [
         ("orphan", str(root / "masks/train/b.png"))
     ]
+
+
+def test_images_of_too_few_bits_are_a_warning(root):
+    write(root, "train/b", [[0, 0], [1, 1]], np.array([[900, 4095], [0, 17]], np.uint16))  # 12 bits of 16
+    report = check_data(splits(root)["train"])
+    assert report.usable
+    assert [(problem.kind, problem.name) for problem in report.problems] == [("dark", "b")]
+    assert "0 to 15 of 255" in report.problems[0].message
 
 
 def test_absent_and_rare_classes_and_ignored_masks_are_warnings(root):
@@ -153,8 +161,8 @@ def test_duplicates_within_a_split_are_a_warning(root):
 
 
 def test_images_of_equal_bytes_but_other_shape_are_no_duplicates(root):
-    write(root, "val/e", [[0, 1, 2, 0]], image=np.zeros((1, 4, 3), np.uint8))
-    write(root, "val/f", [[0, 1], [2, 0]], image=np.zeros((2, 2, 3), np.uint8))
+    write(root, "val/e", [[0, 1, 2, 0]], image=np.full((1, 4, 3), 99, np.uint8))
+    write(root, "val/f", [[0, 1], [2, 0]], image=np.full((2, 2, 3), 99, np.uint8))
     assert check_data(splits(root)["val"]).problems == ()
 
 

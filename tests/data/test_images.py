@@ -103,7 +103,7 @@ def test_32_bit_integers_are_read_as_16_bits_or_refused(tmp_path):
     Image.fromarray(DEEP.astype(np.int32)).save(tmp_path / "a.tif")
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif")[..., 0], DEEP >> 8)
     Image.fromarray(np.full((2, 2), 65536, np.int32)).save(tmp_path / "b.tif")
-    with pytest.raises(UserError, match=r"b\.tif: 32-bit integers above 65535"):
+    with pytest.raises(UserError, match=r"b\.tif: integers from .* to .* have no fixed range as an image"):
         read_image(tmp_path / "b.tif")
 
 

@@ -87,6 +87,20 @@ def test_a_folder_may_describe_itself(plain):
     assert open_data(plain).items[0].image == plain / "images/val/a.jpg"
 
 
+def test_a_folder_named_by_its_root_alone_is_read_as_it_describes_itself(plain):
+    (plain / "masks").rename(plain / "labels")
+    text = "image: images/{split}/{name}.jpg\nmask: labels/{split}/{name}.png\nsplit: train\n"
+    (plain / "data.yaml").write_text(text)
+    for split in ("train", "val"):
+        (item,) = open_data(FolderConfig(root=plain, split=split)).items
+        assert item.mask.parent == plain / "labels" / split
+    assert data_config(FolderConfig(root=plain)).split == "train"
+    resolved = FolderConfig(root=plain, split="val").model_dump()  # every default is written down
+    assert data_config(FolderConfig(**resolved)).mask == "labels/{split}/{name}.png"
+    own = FolderConfig(root=plain, image="images/val/{name}", mask="labels/val/{name}")
+    assert data_config(own) == own
+
+
 def test_splits_of_templates_and_of_split_files(plain):
     config = FolderConfig(root=plain, image="images/{split}/{name}", mask="masks/{split}/{name}")
     assert list_splits(config) == ("train", "val", "extra")

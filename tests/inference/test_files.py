@@ -144,6 +144,22 @@ def test_files_that_no_prediction_wrote_are_not_replaced(predictor, put, tmp_pat
     assert not (tmp_path / "set" / "predictions.yaml").exists()
 
 
+def test_ids_of_a_folder_keep_their_meaning(predictor, put, tmp_path):
+    put("in/a.png")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "label_space.yaml").write_text("classes: []\n")
+    with pytest.raises(UserError, match="was written by no prediction"):
+        predict_files(predictor, [tmp_path / "in"], mine)
+    assert (mine / "label_space.yaml").read_text() == "classes: []\n"
+    predict_files(predictor, [tmp_path / "in"], tmp_path / "out")
+    facts = (tmp_path / "out" / "predictions.yaml").read_text()
+    assert predictor.label_space.digest in facts
+    (tmp_path / "out" / "predictions.yaml").write_text(facts.replace(predictor.label_space.digest, "0123"))
+    with pytest.raises(UserError, match="holds predictions of other classes"):
+        predict_files(predictor, [tmp_path / "in"], tmp_path / "out")
+
+
 @pytest.mark.parametrize(("scales", "outputs"), [((0.5, 2), ("labels",)), ((1,), ("masks",))])
 def test_wrong_options_are_told_before_anything_is_written(predictor, put, tmp_path, scales, outputs):
     put("in/a.png")

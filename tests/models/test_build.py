@@ -59,8 +59,6 @@ def test_fusion_is_exact_or_fast() -> None:
     assert exact.views[1.0].logits.shape[-2:] == (40, 56)
     assert fast.views[1.0].logits.shape[-2:] == (10, 14)
     torch.testing.assert_close(fast.logits, exact.logits, rtol=0, atol=0.1 * float(exact.logits.abs().max()))
-    with pytest.raises(UserError, match="average.*fast fusion"):
-        tiny(method="average", fusion="fast")
 
 
 def without_padding(model: MultiScaleModel) -> MultiScaleModel:
@@ -247,9 +245,6 @@ def test_attention_from_pairs_and_a_head_without_batch_norm(tmp_path: Path) -> N
     [
         ({"method": "explicit", "attention": {"source": "pair"}}, "remove attention.source"),
         ({"attention": {"batch_norm": False}}, "remove attention.batch_norm"),
-        ({"attention": {"softmax": False}}, "remove attention.softmax"),
-        ({"method": "explicit", "attention": {"initial": 0.3}}, "remove attention.initial"),
-        ({"method": "average", "attention": {"initial": 0.3}}, "remove attention.initial"),
     ],
 )
 def test_attention_of_another_method_is_refused(values: dict[str, Any], message: str) -> None:

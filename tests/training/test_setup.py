@@ -14,6 +14,7 @@ from polyscale.decoders import DecoderConfig
 from polyscale.labels import LabelClass, LabelSpace
 from polyscale.models import ModelConfig, MultiScaleConfig, build_model
 from polyscale.training import ExperimentConfig, train
+from polyscale.training.listener import Silent
 from polyscale.training.setup import freeze_unused, synchronise_batchnorm
 
 
@@ -122,3 +123,21 @@ def test_values_that_would_fail_later_are_told_with_their_key(
     with pytest.raises(UserError) as caught:
         validate(ExperimentConfig, recipe)
     assert str(caught.value).startswith(message)
+
+
+def test_data_are_named_by_their_key_and_copies_are_told(squares: Path, recipe: dict[str, Any], tmp_path: Path) -> None:
+    class Said(Silent):
+        def __init__(self) -> None:
+            self.lines: list[str] = []
+
+        def said(self, message: str) -> None:
+            self.lines.append(message)
+
+    recipe["training"] |= {"epochs": 1}
+    recipe["data"]["val"]["split"] = "train"
+    listener = Said()
+    train(validate(ExperimentConfig, recipe), tmp_path / "a", listener=listener)
+    assert "10 of 10 validation images are training images too: the scores flatter" in listener.lines
+    recipe["data"]["val"]["root"] = str(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"^data\.val: no such data folder"):
+        train(validate(ExperimentConfig, recipe), tmp_path / "b")

@@ -55,7 +55,9 @@ def evaluate_command(
     metadata = read_metadata(checkpoint)
     place, main = _place(device)
     name, chosen, opened = _open(data, split, metadata.label_space, main)
-    folder = out or checkpoint.parent / "evaluation" / "-".join(filter(None, (Path(name).name, chosen)))
+    folder = out or checkpoint.parent / "evaluation" / "-".join(
+        filter(None, (checkpoint.stem, Path(name).name, chosen))
+    )
     check_folder(folder)
     network = load_checkpoint(checkpoint)
     details = {"checkpoint": str(checkpoint), "data": name, "split": chosen, "checkpoint_info": metadata.info}

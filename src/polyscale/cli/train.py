@@ -46,6 +46,12 @@ def train_command(
             "no recipe given; name a YAML file such as configs/camvid/lite0.yaml, or a run with --out DIR --resume"
         )
     for part in files:
+        if Path(part).is_dir():
+            raise UserError(f"{part} is a folder; name a recipe's YAML file, and data by keys: data.train.root={part}")
+        if Path(part).suffix == ".safetensors":
+            raise UserError(
+                f"{part} is a checkpoint; name a recipe's YAML file, and training.start_from={part} to begin with it"
+            )
         if not Path(part).is_file():
             raise UserError(f"no such file: {part}; give a recipe's YAML file, or a change such as training.epochs=10")
     config = load_config(ExperimentConfig, files, overrides)

@@ -26,6 +26,9 @@ from polyscale.labels import IGNORE
 
 __all__ = ["check_data", "check_files", "check_splits"]
 
+DARK = 32
+"""An image whose largest value is below it may hold 8 to 12 bits in a file of 16."""
+
 RARE_FRACTION = 5e-4
 """A class with a smaller share of the labelled pixels is called rare."""
 
@@ -44,6 +47,7 @@ class _Finding(NamedTuple):
     digest: bytes | None = None
     counts: np.ndarray[Any, np.dtype[np.int64]] | None = None
     labelled: bool = False  # whether a pixel counts; not told where counts are
+    brightest: int = 255  # the largest value of an image that was looked at
 
 
 def check_data(
@@ -190,7 +194,7 @@ def _inspect(data: SegmentationData, index: int, count: bool = True) -> _Finding
         return _Finding(tuple(problems), size, digest.digest())
     counts = np.bincount(labels.reshape(-1), minlength=IGNORE + 1)
     counts = np.append(counts[: data.label_space.num_classes], counts[IGNORE])
-    return _Finding(tuple(problems), size, digest.digest(), counts)
+    return _Finding(tuple(problems), size, digest.digest(), counts, brightest=int(image.max()))
 
 
 def _problem(item: Item, error: UserError) -> Problem:
@@ -224,6 +228,11 @@ def _report(name: str, data: SegmentationData, findings: list[_Finding], copies:
         for position, title in enumerate((*data.label_space.names, "(ignored)"))
     ]
     problems += copies
+    problems += (
+        Problem("dark", item.name, f"{item.image} is dark: values 0 to {finding.brightest} of 255; 12 bits of 16?")
+        for item, finding in zip(data.items, findings, strict=True)
+        if finding.brightest < DARK
+    )
     problems += (
         Problem("orphan", str(path), f"mask {path} belongs to no image") for path in getattr(data, "orphans", ())
     )

@@ -9,7 +9,7 @@ __all__ = ["ClassRow", "DataReport", "Problem", "Table"]
 ERRORS = ("unreadable", "missing", "size", "ids", "unlabelled", "leak")
 """Kinds of problems that make a data set unusable, in the order in which they are listed."""
 
-WARNINGS = ("duplicate", "orphan", "ignored", "absent", "rare")
+WARNINGS = ("dark", "duplicate", "orphan", "ignored", "absent", "rare")
 """Kinds of problems that one should know of, in the order in which they are listed."""
 
 
@@ -18,9 +18,9 @@ class Problem(NamedTuple):
 
     Attributes:
         kind: ``unreadable``, ``missing`` (mask), ``size`` (mask and image differ), ``ids`` (outside the label space),
-            ``unlabelled`` (the whole set), ``leak`` (an image that is also in another split); or, less grave,
-            ``duplicate`` (within the split), ``orphan`` (mask without image), ``ignored`` (mask without one pixel that
-            counts), ``absent``, ``rare`` (class).
+            ``unlabelled`` (the whole set), ``leak`` (an image that is also in another split); or, less grave, ``dark``
+            (image), ``duplicate`` (within the split), ``orphan`` (mask without image), ``ignored`` (mask without one
+            pixel that counts), ``absent``, ``rare`` (class).
         name: of the item or the class, or the path of a file.
         message: one line.
     """

@@ -81,7 +81,10 @@ def to_rgb(image: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
     if image.mode in _SIXTEEN_BITS:
         values = np.asarray(image)
         if image.mode == "I" and values.size and (values.min() < 0 or values.max() > 65535):
-            raise UserError("32-bit integers above 65535 have no fixed range as an image; save it with 8 or 16 bits")
+            raise UserError(
+                f"integers from {values.min()} to {values.max()} have no fixed range as an image; scale them to 0 to "
+                "65535 and save it with 16 bits"
+            )
         pixels = np.repeat((values >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
     elif image.mode == "F":
         raise UserError("32-bit floats have no fixed range as an image; save it with 8 or 16 bits")

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 DATA_FILE = "data.yaml"
+_DEFAULTS = {name: field.default for name, field in FolderConfig.model_fields.items()}
 
 _STREETS_SPLITS = ("train", "val", "test")
 
@@ -130,10 +131,12 @@ def data_config(
 ) -> FolderConfig | CamVidConfig | StreetsConfig:
     """The config that a path stands for; see ``open_data``.
 
+    A folder config without templates takes what it leaves open from the folder's ``data.yaml``, where there is one.
+
     Raises:
         UserError: the path does not exist or the config is wrong.
     """
-    config = where if isinstance(where, Config) else _config_of_path(where)
+    config = _with_data_file(where) if isinstance(where, Config) else _config_of_path(where)
     if split is None:
         return config
     return validate(type(config), {**config.model_dump(), "split": split})
@@ -167,6 +170,20 @@ def _template_splits(root: Path, config: FolderConfig) -> tuple[str, ...]:
     if config.split_file:
         return tuple(path.name.removesuffix(after) for path in (root / before).iterdir() if path.name.endswith(after))
     return tuple(path.name for path in (root / before).iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _with_data_file(
+    config: FolderConfig | CamVidConfig | StreetsConfig,
+) -> FolderConfig | CamVidConfig | StreetsConfig:
+    if not isinstance(config, FolderConfig) or config.image or config.split_file:
+        return config
+    path = config.root.expanduser() / DATA_FILE
+    described = _config_of_yaml(path) if path.is_file() else config
+    if not isinstance(described, FolderConfig):
+        return config
+    # Defaults may be written down, as in a run's resolved config; the folder's own word counts against them.
+    chosen = {name: value for name, value in config if name not in ("kind", "root") and value != _DEFAULTS[name]}
+    return validate(FolderConfig, {**described.model_dump(), **chosen})
 
 
 def _config_of_path(where: str | Path) -> FolderConfig | CamVidConfig | StreetsConfig:

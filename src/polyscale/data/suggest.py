@@ -65,7 +65,10 @@ def suggest_label_space(
         config = config.model_copy(update={"split": splits})
     paths = [item.mask for item in find_files(config, lenient=True).items if item.mask is not None]
     if not paths:
-        raise UserError(f"there are no masks in {config.root} to suggest a label space from")
+        raise UserError(
+            f"there are no masks in {config.root} to suggest a label space from: a mask has its image's name, or "
+            f"{config.root / 'data.yaml'} says another, for example mask: masks/{{split}}/{{name}}_mask.png"
+        )
     pixels: Counter[int] = Counter()
     masks: Counter[int] = Counter()
     palette: dict[int, Color] = {}

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import polyscale
-from polyscale.config import UserError, check_folder, dump_yaml, write_atomically
+from polyscale.config import UserError, check_folder, dump_yaml, read_yaml, write_atomically
 from polyscale.data.images import IMAGE_SUFFIXES, read_image
 from polyscale.inference.prediction import OUTPUTS, check_outputs
 from polyscale.inference.predictor import Predictor
@@ -60,7 +60,7 @@ def predict_files(
     """Predict image files and write the results as ``Prediction.save`` does, with sub-folders kept.
 
     Beside the results lie ``label_space.yaml`` (with it the label pictures are a data set's masks) and
-    ``predictions.yaml`` (how they were made). Results of an earlier run are replaced.
+    ``predictions.yaml`` (how they were made). Results of an earlier run are replaced, where its ids meant the same.
 
     Args:
         predictor: the network.
@@ -76,15 +76,15 @@ def predict_files(
         What was written, and what was skipped and why.
 
     Raises:
-        UserError: no image found, a path that does not exist, scales or outputs that are not allowed, or a result
-            that cannot be written.
+        UserError: no image found, a path that does not exist, scales or outputs that are not allowed, a folder with
+            other files or with results of another label space, or a result that cannot be written.
     """
     check_outputs(outputs)
     chosen = predictor.check_scales(scales)
     out = Path(out)
     found = find_images(paths, out)
     check_folder(out)
-    _refuse_foreign(out, outputs)
+    _refuse_foreign(out, outputs, predictor)
     written: list[Found] = []
     failures: list[Failure] = []
     for number, item in enumerate(found, start=1):
@@ -214,10 +214,19 @@ def _names(files: Sequence[tuple[Path, Path]]) -> list[str]:
                 levels[index].append(f"{levels[index][-1]}-{index + 1}")
 
 
-def _refuse_foreign(out: Path, outputs: Sequence[str]) -> None:
-    """Make sure that what a run will replace are results of an earlier one."""
+def _refuse_foreign(out: Path, outputs: Sequence[str], predictor: Predictor) -> None:
+    """Make sure that what a run will replace are results of an earlier one, and that their ids will mean the same."""
     if (out / MARK).exists():
+        facts = read_yaml(out / MARK)
+        if isinstance(facts, dict) and facts.get("label_space") not in (None, predictor.label_space.digest):
+            raise UserError(
+                f"{out} holds predictions of other classes than {predictor.label_space.name!r}; choose another folder"
+            )
         return
+    if (out / "label_space.yaml").exists():
+        raise UserError(
+            f"{out / 'label_space.yaml'} was written by no prediction and would be replaced; choose another folder"
+        )
     for name in outputs:
         folder = out / name
         if folder.is_dir() and any(folder.iterdir()):

@@ -190,8 +190,13 @@ def _as_tensor(image: ImageLike) -> tuple[Tensor, np.ndarray[Any, np.dtype[np.ui
         rgb = to_rgb(image)
     elif isinstance(image, np.ndarray):
         rgb = _from_array(image)
-    else:
+    elif isinstance(image, str | Path):
         rgb = read_image(image)
+    else:
+        raise UserError(
+            "an image is a path, a Pillow image, an array (H, W, 3) or a tensor (3, H, W), not a "
+            f"{type(image).__name__}"
+        )
     return torch.from_numpy(rgb).permute(2, 0, 1).contiguous().float() / 255, rgb
 
 

@@ -48,7 +48,9 @@ class MultiScaleConfig(Config):
     eval_scales: tuple[float, ...] = ()
     attention: AttentionConfig = AttentionConfig()
     fusion: Literal["exact", "fast"] = "exact"
-    """Fuse at each view's input size as published, or on the decoder's own grid."""
+    """Fuse at each view's input size as published, or on the decoder's own grid. No matter for one scale alone, and for
+    averages, which are taken at the image's size.
+    """
 
     @field_validator("train_scales", "eval_scales")
     @classmethod
@@ -75,16 +77,10 @@ class MultiScaleConfig(Config):
             raise ValueError("method 'single' evaluates at scale 1 only; choose method average to pool several scales")
         if self.method == "hierarchical" and len(self.train_scales) < 2:
             raise ValueError("method 'hierarchical' needs a pair of train_scales, for example [0.5, 1]")
-        if self.method in ("single", "average") and self.fusion != "exact":
-            raise ValueError(f"method {self.method!r} has no fast fusion; remove fusion")
         if self.method != "hierarchical" and self.attention.source != "scale":
             raise ValueError(f"method {self.method!r} reads no pairs of scales; remove attention.source")
-        if self.method != "hierarchical" and self.attention.initial is not None:
-            raise ValueError(f"method {self.method!r} has no attention to begin with; remove attention.initial")
         if self.method != "explicit" and not self.attention.batch_norm:
             raise ValueError(f"method {self.method!r} has no head without batch norm; remove attention.batch_norm")
-        if self.method != "explicit" and not self.attention.softmax:
-            raise ValueError(f"method {self.method!r} has no weights to normalise; remove attention.softmax")
         if self.method == "explicit" and self.eval_scales != self.train_scales:
             raise ValueError("method 'explicit' is bound to its train_scales; remove eval_scales")
         return self

@@ -88,6 +88,8 @@ def read_metadata(path: str | Path) -> Metadata:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
+        if path.suffix.lower() in (".yaml", ".yml"):
+            raise UserError(f"{path} is a YAML file; name the .safetensors file that training wrote") from None
         todo = (
             "; `polyscale import-reference` makes checkpoints of the .pth files that it knows"
             if path.suffix in (".pth", ".pt", ".pdparams")

@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from polyscale.backbones.checkpointing import hold_statistics_when_recomputing
 from polyscale.config import UserError
-from polyscale.data import MixConfig, MixedData, SegmentationData, check_files, open_data, open_mix
+from polyscale.data import DataConfig, MixConfig, MixedData, SegmentationData, check_files, open_data, open_mix
 from polyscale.evaluation.checks import check_classes
 from polyscale.losses import Objective
 from polyscale.models import MultiScaleModel, build_model
@@ -53,11 +53,8 @@ def prepare(config: ExperimentConfig, out: Path, accelerator: Accelerator, liste
         return lambda done, total: listener.working(what, done, total)
 
     settings = config.training
-    chosen = config.data.train
-    train_data: SegmentationData = open_mix(chosen) if isinstance(chosen, MixConfig) else open_data(chosen)
-    val_data = None if config.data.val is None else open_data(config.data.val)
-    sets = {"training": train_data} if val_data is None else {"training": train_data, "validation": val_data}
-    _check_labels(sets)
+    sets = _open_sets(config, listener)
+    train_data, val_data = sets["training"], sets.get("validation")
     torch.manual_seed(config.seed)
     model = build_model(config.model, train_data.label_space)  # before the files: a wrong name is told at once
     if settings.start_from is not None and not (out / "resume.pt").exists():
@@ -124,6 +121,29 @@ def synchronise_batchnorm(model: MultiScaleModel) -> None:
     model.combined = convert_sync_batchnorm(model.combined)  # type: ignore[no-untyped-call]
     if model.config.backbone.checkpointing:  # what the old norms were told belongs to the new ones too
         hold_statistics_when_recomputing(model)
+
+
+def _open_sets(config: ExperimentConfig, listener: Listener) -> dict[str, SegmentationData]:
+    """Training data and, where there are any, validation data."""
+    chosen = config.data.train
+    sets = {"training": open_mix(chosen) if isinstance(chosen, MixConfig) else _open("data.train", chosen)}
+    if config.data.val is not None:
+        sets["validation"] = _open("data.val", config.data.val)
+    _check_labels(sets)
+    training, *others = sets.values()
+    seen = {item.image for item in training.items}
+    for other in others:
+        number = sum(item.image in seen for item in other.items)
+        if number:
+            listener.said(f"{number} of {len(other)} validation images are training images too: the scores flatter")
+    return sets
+
+
+def _open(key: str, chosen: DataConfig) -> SegmentationData:
+    try:
+        return open_data(chosen)
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from None
 
 
 def _check_labels(sets: dict[str, SegmentationData]) -> None:
