@@ -73,8 +73,13 @@ def test_images_are_padded_to_what_the_strides_divide(size: tuple[int, int]) -> 
     multiple = max(model.segmenter.backbone.strides)  # type: ignore[union-attr]
     height, width = size
     images = torch.rand(1, 3, height, width)
-    padded = images[..., [min(row, height - 1) for row in range(height + -height % multiple)], :]
-    padded = padded[..., [min(column, width - 1) for column in range(width + -width % multiple)]]
+    mirrored = -height % multiple < height and -width % multiple < width
+
+    def beyond(place: int, side: int) -> int:
+        return place if place < side else 2 * (side - 1) - place if mirrored else side - 1
+
+    padded = images[..., [beyond(row, height) for row in range(height + -height % multiple)], :]
+    padded = padded[..., [beyond(column, width) for column in range(width + -width % multiple)]]
     with torch.inference_mode():
         found, expected = model(images), without_padding(model)(padded)
         view = model.segmenter(images)

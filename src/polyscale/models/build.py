@@ -93,7 +93,7 @@ class ModelConfig(Config):
     decoder: DecoderConfig = DecoderConfig()
     multiscale: MultiScaleConfig = MultiScaleConfig()
     pad: bool = True
-    """Pad images, at each scale, to sides that the backbone's strides divide, by repeating their border. At other sizes
+    """Pad images, at each scale, to sides that the backbone's strides divide, by mirroring at their border. At other sizes
     false gives the published network; at these there is no difference.
     """
 

@@ -1,7 +1,7 @@
 """One look at one scale: normalise, backbone, decoder, scale-attention head.
 
 Unusual here: normalisation belongs to the network, as buffers. It takes RGB in [0, 1]; nothing outside knows mean and
-std. And images are padded, by repeating their border, to sides that the backbone's strides divide. Else coarse maps
+std. And images are padded, by mirroring at their border, to sides that the backbone's strides divide. Else coarse maps
 reach beyond the image and do not lie on the fine ones that they are joined with, and with TensorFlow's kind of padding
 every stride may begin at another pixel than in training: at 353 x 449 pixels that cost 11 points of mIoU.
 """
@@ -102,7 +102,8 @@ class Segmenter(nn.Module):
         height, width = images.shape[-2:]
         margins = (-height % self.multiple, -width % self.multiple)
         if any(margins):
-            images = functional.pad(images, (0, margins[1], 0, margins[0]), mode="replicate")
+            mode = "reflect" if margins[0] < height and margins[1] < width else "replicate"
+            images = functional.pad(images, (0, margins[1], 0, margins[0]), mode=mode)
         features, logits, aux = self.decoder(self.backbone((images - self.mean) / self.std))
         trust = None if attention is None else attention(features)
         if any(margins):
