@@ -167,10 +167,12 @@ def locked(folder: Path) -> Iterator[None]:
         UserError: another run is at work there, or the folder cannot be written.
     """
     path = folder / JOURNAL / "lock"
-    with lock_file(path, f"another run is labelling into {folder}; wait for it, or choose another folder"):
-        yield
-    with contextlib.suppress(OSError):  # journals of an unfinished run stay
-        path.parent.rmdir()
+    try:
+        with lock_file(path, f"another run is labelling into {folder}; wait for it, or choose another folder"):
+            yield
+    finally:
+        with contextlib.suppress(OSError):  # journals of an unfinished run stay
+            path.parent.rmdir()
 
 
 def forget_journals(folder: Path) -> None:

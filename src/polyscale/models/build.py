@@ -93,8 +93,8 @@ class ModelConfig(Config):
     decoder: DecoderConfig = DecoderConfig()
     multiscale: MultiScaleConfig = MultiScaleConfig()
     pad: bool = True
-    """Pad images, at each scale, to sides that the backbone's strides divide, by mirroring at their border. At other sizes
-    false gives the published network; at these there is no difference.
+    """Pad images, at each scale, to sides that the backbone's strides divide, by mirroring at their border. At other
+    sizes false gives the published network; at these there is no difference.
     """
 
 
