@@ -49,12 +49,17 @@ def test_tables_files_page_and_thresholds(streets, tmp_path, capsys):
     assert {part.split("=")[0] for part in option.split(",")} == set(STREETS.names)
     # The thresholds are taken back, and give what the audit said they would.
     assert main(["autolabel", "rethreshold", auto, "--threshold", option]) == 0
+    assert "run `polyscale autolabel audit` again" not in capsys.readouterr().err
     assert main(["autolabel", "audit", auto, "--truth", truth, "--out", str(tmp_path), "--precision", "0.2"]) == 0
     again = json.loads((tmp_path / "audit.json").read_text())
     stored = {row["class"]: row["precision"] for row in again["rows"] if row["threshold"] is None}
     reached = {name: value for name, value in values["thresholds"].items() if value is not None}
     assert all(stored[name] >= 0.2 for name in reached)
     assert all(stored[name] is None for name in stored if name not in reached and name != "(all)")
+    # An audit that lies beside the labels is not of the new ones.
+    assert main(["autolabel", "audit", auto, "--truth", truth]) == 0
+    assert main(["autolabel", "rethreshold", auto, "--threshold", "0.5"]) == 0
+    assert "run `polyscale autolabel audit` again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

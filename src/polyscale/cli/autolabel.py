@@ -177,6 +177,8 @@ def rethreshold_command(
         )
     finally:
         shown.close()
+    if (folder / "audit" / "audit.json").exists():
+        say(f"{folder}/audit tells of the labels as they were before; run `polyscale autolabel audit` again")
     _end(summary)
 
 
