@@ -22,7 +22,7 @@ def written_out(logits, labels, radius=3, pool=4, ignore=255):
                 for j in range(width):
                     counts = labels[n, i, j] != ignore
                     probability = 1 / (1 + np.exp(-logits[n, c, i, j])) if counts else 0.0
-                    p[i + pad, j + pad] = max(probability, 1e-6)
+                    p[i + pad, j + pad] = probability + 1e-6
                     y[i + pad, j + pad] = float(counts and labels[n, i, j] == c)
             small = []
             for x in (p, y):

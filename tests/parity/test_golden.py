@@ -72,6 +72,15 @@ def test_the_runner_passes_and_fails(golden: Path, tmp_path: Path, capsys: pytes
     assert lines[2].startswith("0 of 2 cases pass")
 
 
+def test_the_folder_named_open_has_the_manifests_of_its_neighbour(golden: Path, tmp_path: Path) -> None:
+    case = "rmi_2x19x33x47"
+    (tmp_path / "open").mkdir()
+    folder_with(golden, tmp_path / "open", case)
+    (tmp_path / "heldout").mkdir()
+    (tmp_path / "open" / f"{case}.npz").rename(tmp_path / "heldout" / f"{case}.npz")
+    assert main([str(tmp_path / "heldout")]) == 0
+
+
 def test_a_case_that_cannot_be_built_fails(golden: Path, tmp_path: Path) -> None:
     case = "deepv3plus_r50"
     folder = folder_with(golden, tmp_path, case)

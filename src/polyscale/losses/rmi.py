@@ -33,7 +33,7 @@ from polyscale.losses.reduction import global_count
 
 __all__ = ["region_mutual_information", "rmi_loss"]
 
-_SMALLEST_PROBABILITY = 1e-6
+_ADDED_PROBABILITY = 1e-6
 _DIAGONAL = 5e-4
 _INSIDE_LOG = 1e-8
 
@@ -107,9 +107,9 @@ def region_mutual_information(
 ) -> Tensor:
     """The negative lower bound of the mutual information between neighbourhoods of labels and of probabilities.
 
-    Probabilities are sigmoids. Ignored pixels have probability 0 and label 0 in every class, and probabilities are
-    clipped from below by 1e-6. Both are average-pooled (``pool`` x ``pool``, that stride, half of it as zero padding,
-    which counts). Summed over classes, divided by radius squared, mean over images (of all processes, see
+    Probabilities are sigmoids. Ignored pixels have probability 0 and label 0 in every class, and 1e-6 is added to every
+    probability, as the authors' code does. Both are average-pooled (``pool`` x ``pool``, that stride, half of it as
+    zero padding, which counts). Summed over classes, divided by radius squared, mean over images (of all processes, see
     ``reduction``).
 
     A map smaller than the neighbourhood is padded with zeros to one neighbourhood: its covariances are then zero, and
@@ -147,7 +147,7 @@ def _summed_information(
 ) -> Tensor:
     """The sum over images and classes of I / d, a scalar, from (N, C, H, W), (N, H, W) and weights of images (N,)."""
     valid = labels != ignore
-    probabilities = (logits.sigmoid() * valid[:, None]).clamp(min=_SMALLEST_PROBABILITY)
+    probabilities = logits.sigmoid() * valid[:, None] + _ADDED_PROBABILITY
     probabilities = functional.avg_pool2d(probabilities, pool, stride=pool, padding=pool // 2)
     truth = _pooled_one_hot(labels, valid, probabilities, pool)
     remainder = _log_det_remainder(_wide(probabilities), _wide(truth), radius)
