@@ -9,6 +9,7 @@ from PIL import Image
 
 from polyscale.autolabel.audit import audit, count_labels
 from polyscale.autolabel.audit_files import audit_tables, threshold_option, usable_thresholds, write_audit
+from polyscale.autolabel.settings import FORMAT
 from polyscale.config import UserError
 from polyscale.data import open_data
 from polyscale.labels import IGNORE, LabelClass, LabelSpace
@@ -56,7 +57,7 @@ def folders(tmp_path):
 
 def describe(auto, **changes):
     values = {
-        "format": 2,
+        "format": FORMAT,
         "teacher": {"fingerprint": "0123"},
         "settings": {"coarse_labels": None},
         "thresholds": dict.fromkeys(SPACE.names, 0.75),

@@ -43,7 +43,7 @@ def test_label_then_threshold_again(checkpoint, images, tmp_path, capsys):
     assert shown.out.strip().endswith(out)
     assert "the network was busy" in shown.err
     assert main(["autolabel", "run", *arguments[1:]]) == 0
-    assert main(["autolabel", "rethreshold", out, "--threshold", "0.3,sky=0.9"]) == 0
+    assert main(["autolabel", "rethreshold", out, "--threshold", "0.3,road=0.9"]) == 0
     assert " 0.9 " in capsys.readouterr().out
     assert main(["data", "check", out]) == 0
 

@@ -1,5 +1,6 @@
 import errno
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,17 @@ def test_an_error_from_a_loaders_process_is_as_short_as_at_home():
     with pytest.raises(UserError, match="Original Traceback") as caught:
         next(iter(DataLoader(Broken(), num_workers=1)))
     assert explain(caught.value) == "a.png is damaged; replace it"
+
+
+class Killed:
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_loader_process_that_the_system_ended_is_told():
+    with pytest.raises(RuntimeError) as info:
+        next(iter(DataLoader(Killed(), num_workers=1)))
+    assert "mostly for lack of memory; choose fewer training.num_workers" in explain(info.value)

@@ -101,6 +101,20 @@ def test_a_folder_named_by_its_root_alone_is_read_as_it_describes_itself(plain):
     assert data_config(own) == own
 
 
+def test_one_set_has_no_other_split_than_train(plain):
+    (plain / "data.yaml").write_text("image: images/val/{name}.jpg\nmask: masks/val/{name}.png\n")
+    assert len(open_data(FolderConfig(root=plain, split="train"))) == 1
+    for where in (FolderConfig(root=plain, split="val"), f"{plain}:test"):
+        with pytest.raises(UserError, match="is one set without splits, so it has no '(val|test)'"):
+            open_data(where)
+
+
+def test_a_folder_that_says_to_be_of_another_kind_is_not_read_as_a_plain_one(plain):
+    (plain / "data.yaml").write_text("kind: camvid\nroot: .\n")
+    with pytest.raises(UserError, match="describes a data set of kind 'camvid'"):
+        open_data(FolderConfig(root=plain))
+
+
 def test_splits_of_templates_and_of_split_files(plain):
     config = FolderConfig(root=plain, image="images/{split}/{name}", mask="masks/{split}/{name}")
     assert list_splits(config) == ("train", "val", "extra")

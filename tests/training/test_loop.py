@@ -141,6 +141,11 @@ def test_a_damaged_state_is_named(config: ExperimentConfig, tmp_path: Path) -> N
         state.write_bytes(content)
         with pytest.raises(UserError, match=r"resume\.pt cannot be read \([^.]*\); remove it"):
             train(config, tmp_path, resume=True)
+        with pytest.raises(UserError, match="holds a run already"):
+            train(config, tmp_path)
+    (tmp_path / "last.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match=r"resume\.pt cannot be read \([^.]*\); choose another --out"):
+        train(config, tmp_path, resume=True)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -177,6 +182,17 @@ def test_accumulation_equals_a_larger_batch_for_a_loss_that_is_a_mean(recipe: di
 def test_a_loss_that_is_not_finite_is_an_error(recipe: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the loss is (nan|inf).*lower training\.optimizer\.lr"):
         train(variant(recipe, training__optimizer={"kind": "sgd", "lr": 1e30}), tmp_path)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_that_failed_in_its_first_step_leaves_its_folder_to_the_next(
+    recipe: dict[str, Any], config: ExperimentConfig, tmp_path: Path, resume: bool
+) -> None:
+    narrow = variant(recipe, training__batch_size=1, augment__crop=[8, 8], model__backbone={"name": "resnet18"})
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        train(narrow, tmp_path / "run")
+    result = train(config, tmp_path / "run", resume)
+    assert result.last.exists()
 
 
 def test_a_network_that_diverged_between_logged_steps_is_not_saved(recipe: dict[str, Any], tmp_path: Path) -> None:

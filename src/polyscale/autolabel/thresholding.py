@@ -52,7 +52,7 @@ def rethreshold(
 
     Args:
         folder: that ``polyscale autolabel --confidence`` wrote.
-        threshold: one of the stored levels; None keeps each class's.
+        threshold: one of the stored levels, or 1, which keeps nothing but coarse labels; None keeps each class's.
         class_thresholds: others by class name, also of the stored levels.
         min_region: as in ``AutolabelConfig``; None keeps the folder's.
         workers: threads.

@@ -61,6 +61,11 @@ class Backbone(nn.Module, ABC):
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
+    @property
+    def multiple(self) -> int:
+        """What the sides of an image should be multiples of, so that all maps inside lie on one another."""
+        return max(self.strides)
+
     @abstractmethod
     def forward(self, x: Tensor) -> list[Tensor]:
         """Normalised images to maps, fine to coarse.

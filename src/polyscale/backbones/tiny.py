@@ -59,6 +59,11 @@ class TinyBackbone(Backbone):
         if config.checkpointing:
             hold_statistics_when_recomputing(self)
 
+    @property
+    def multiple(self) -> int:
+        """The stride inside."""
+        return 8
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """Normalised images (N, 3, H, W) to one map (N, width, ceil(H / 4), ceil(W / 4))."""
         if self.checkpointing and self.training:

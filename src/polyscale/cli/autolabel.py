@@ -153,7 +153,11 @@ def rethreshold_command(
     ],
     threshold: Annotated[
         str,
-        typer.Option("--threshold", metavar="P[,CLASS=P…]", help="Of the stored levels. By default as before."),
+        typer.Option(
+            "--threshold",
+            metavar="P[,CLASS=P…]",
+            help="Of the stored levels, or 1: coarse labels alone. By default as before.",
+        ),
     ] = "",
     min_region: Annotated[
         int | None, typer.Option(min=0, help="Ignore connected regions of fewer pixels. By default as before.")

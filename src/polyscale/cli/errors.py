@@ -27,6 +27,10 @@ def explain(error: BaseException) -> str | None:
         return _system(error, message)
     if _says_out_of_memory(error, message):
         return "out of memory; choose a smaller crop or batch, fewer or smaller scales, or gradient checkpointing"
+    if message.startswith("DataLoader worker (pid"):
+        return (
+            "the system ended a process that loads images, mostly for lack of memory; choose fewer training.num_workers"
+        )
     if message == "Could not determine home directory.":
         return "a path begins with ~ and a name, but there is no such user; give the whole path"
     if message.startswith("Expected more than 1 value per channel"):

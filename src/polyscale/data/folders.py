@@ -249,6 +249,8 @@ def _find_split(config: FolderConfig, root: Path, split: str | None) -> Found:
     if image is None:
         image, mask, detected = _detect(root, split, split_file)
         split_file = split_file or detected
+    elif split not in (None, "train") and "{split}" not in f"{image} {mask} {split_file}":
+        raise UserError(f"{root} is one set without splits, so it has no {split!r}; leave split out (split: null)")
     path = None
     if split_file is not None:
         relative = Path(split_file.replace("{split}", split or "")).expanduser()

@@ -180,7 +180,7 @@ def _with_data_file(
     path = config.root.expanduser() / DATA_FILE
     described = _config_of_yaml(path) if path.is_file() else config
     if not isinstance(described, FolderConfig):
-        return config
+        raise UserError(f"{path} describes a data set of kind {described.kind!r}; write that kind in place of 'folder'")
     # Defaults may be written down, as in a run's resolved config; the folder's own word counts against them.
     chosen = {name: value for name, value in config if name not in ("kind", "root") and value != _DEFAULTS[name]}
     return validate(FolderConfig, {**described.model_dump(), **chosen})

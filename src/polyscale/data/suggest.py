@@ -67,7 +67,8 @@ def suggest_label_space(
     if not paths:
         raise UserError(
             f"there are no masks in {config.root} to suggest a label space from: a mask has its image's name, or "
-            f"{config.root / 'data.yaml'} says another, for example mask: masks/{{split}}/{{name}}_mask.png"
+            f"{config.root / 'data.yaml'} says both, for example image: images/{{split}}/{{name}} and "
+            "mask: masks/{split}/{name}_mask.png"
         )
     pixels: Counter[int] = Counter()
     masks: Counter[int] = Counter()

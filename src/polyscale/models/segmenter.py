@@ -69,7 +69,7 @@ class Segmenter(nn.Module):
         backbone: normalised images to feature maps.
         decoder: feature maps to features and logits on one grid.
         attention: the decoder's features to (N, 1, h, w) in [0, 1]; None for methods without it.
-        pad: pad images to multiples of the backbone's coarsest stride.
+        pad: pad images to multiples of the backbone's ``multiple``.
     """
 
     mean: Tensor
@@ -79,7 +79,7 @@ class Segmenter(nn.Module):
         self, backbone: Backbone, decoder: Decoder, attention: nn.Module | None = None, pad: bool = True
     ) -> None:
         super().__init__()
-        self.multiple = max(backbone.strides) if pad else 1
+        self.multiple = backbone.multiple if pad else 1
         self.backbone = backbone
         self.decoder = decoder
         self.attention = attention
@@ -101,16 +101,18 @@ class Segmenter(nn.Module):
     def _look(self, images: Tensor, attention: nn.Module | None) -> View:
         height, width = images.shape[-2:]
         margins = (-height % self.multiple, -width % self.multiple)
-        if any(margins):
+        # A trace shall hold for images of other sizes.
+        anywhere = self.multiple > 1 and torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+        if anywhere or any(margins):
             mode = "reflect" if margins[0] < height and margins[1] < width else "replicate"
             images = functional.pad(images, (0, margins[1], 0, margins[0]), mode=mode)
         features, logits, aux = self.decoder(self.backbone((images - self.mean) / self.std))
         trust = None if attention is None else attention(features)
-        if any(margins):
+        if anywhere or any(margins):
             stride = images.shape[-2] // logits.shape[-2]
             rows, columns = -(-height // stride), -(-width // stride)
             features = features[..., :rows, :columns]
-            if height % stride or width % stride:
+            if anywhere or height % stride or width % stride:
                 logits, aux, trust = (None if x is None else resize(x, images.shape[-2:]) for x in (logits, aux, trust))
                 rows, columns = height, width
             logits, aux, trust = (None if x is None else x[..., :rows, :columns] for x in (logits, aux, trust))

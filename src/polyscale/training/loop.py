@@ -31,7 +31,7 @@ from polyscale.training.listener import Listener, Silent
 from polyscale.training.loader import Batch, TrainingCrops, build_loader, number_of_workers
 from polyscale.training.optimizer import freeze_batchnorm, learning_rate_factor, set_learning_rates
 from polyscale.training.records import RunLog, write_environment, write_resolved_config
-from polyscale.training.resume import Progress, StopRequest, restore_state, save_state, stop_on_signals
+from polyscale.training.resume import Progress, StopRequest, has_begun, restore_state, save_state, stop_on_signals
 from polyscale.training.setup import prepare
 
 __all__ = ["TrainingResult", "train"]
@@ -75,11 +75,18 @@ def train(
     out = Path(out)
     resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     check_folder(out)
-    begun = (out / "resume.pt").exists()
+    with contextlib.ExitStack() as stack:
+        if os.environ.get("RANK", "0") == "0":
+            stack.enter_context(locked(out / ".lock", f"another run is training into {out}; choose another --out"))
+        return _train(config, out, resume, listener or Silent())
+
+
+def _train(config: ExperimentConfig, out: Path, resume: bool, listener: Listener) -> TrainingResult:
     networks = any((out / name).exists() for name in ("last.safetensors", "best.safetensors"))
-    if not resume and (begun or networks):
+    begun = networks or has_begun(out / "resume.pt")
+    if not resume and begun:
         raise UserError(f"{out} holds a run already; add --resume to continue it, or choose another --out")
-    if networks and not begun:
+    if networks and not (out / "resume.pt").exists():
         raise UserError(
             f"{out} holds a network but no resume.pt to continue from; choose another --out, where training.start_from "
             "may begin with that network"
@@ -93,11 +100,9 @@ def train(
         mixed_precision=config.training.mixed_precision, cpu=several_on_cpu, kwargs_handlers=[patience]
     )
     try:
-        run = _Run(config, out, resume, accelerator, listener or Silent())
-        with contextlib.ExitStack() as stack:
-            if run.main:
-                stack.enter_context(locked(out / ".lock", f"another run is training into {out}; choose another --out"))
-            return run.go(stack.enter_context(stop_on_signals()))
+        run = _Run(config, out, begun, accelerator, listener)
+        with stop_on_signals() as stop:
+            return run.go(stop)
     finally:
         # accelerate keeps mixed precision in a process-wide singleton; without this a second call could not choose
         # another.
@@ -106,15 +111,15 @@ def train(
 
 class _Run:
     def __init__(
-        self, config: ExperimentConfig, out: Path, resume: bool, accelerator: Accelerator, listener: Listener
+        self, config: ExperimentConfig, out: Path, begun: bool, accelerator: Accelerator, listener: Listener
     ) -> None:
         self.config, self.settings, self.out = config, config.training, out
         self.accelerator, self.main = accelerator, accelerator.is_main_process
         self.listener: Listener = listener if self.main else Silent()
-        self.parts = prepare(config, out, accelerator, self.listener)
+        self.parts = prepare(config, out, begun, accelerator, self.listener)
         self.progress = Progress()
         self.losses: list[Tensor] = []  # since the last logged step
-        if resume and (out / "resume.pt").exists():
+        if begun:
             self.progress = restore_state(out / "resume.pt", config, self.parts, accelerator)
             self.listener.said(f"continuing after step {self.progress.step} of {self.parts.plan.total_steps}")
         self.network, self.optimizer = accelerator.prepare(self.parts.model, self.parts.optimizer)

@@ -22,7 +22,7 @@ from polyscale.config import UserError, validate, write_atomically
 from polyscale.training.config import ExperimentConfig
 from polyscale.training.setup import Parts
 
-__all__ = ["Progress", "StopRequest", "restore_state", "save_state", "stop_on_signals"]
+__all__ = ["Progress", "StopRequest", "has_begun", "restore_state", "save_state", "stop_on_signals"]
 
 
 @dataclass
@@ -61,6 +61,16 @@ def save_state(
             raise OSError("writing failed, the disk may be full") from error
 
 
+def has_begun(path: Path) -> bool:
+    """Whether a saved state is there that could be lost: of a step after the first, or one that cannot be read."""
+    if not path.exists():
+        return False
+    try:
+        return bool(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["step"])
+    except Exception:  # torch raises many types for a damaged file
+        return True
+
+
 def restore_state(path: Path, config: ExperimentConfig, parts: Parts, accelerator: Accelerator) -> Progress:
     """Put a saved state into the parts of a run with the same configuration.
 
@@ -72,7 +82,10 @@ def restore_state(path: Path, config: ExperimentConfig, parts: Parts, accelerato
     except Exception as error:  # torch raises many types for a damaged file
         # The first sentence only: the others advise to unpickle it, or speak of torch's inner parts.
         reason = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
-        raise UserError(f"{path} cannot be read ({reason}); remove it to start anew from the beginning") from None
+        advice = "choose another --out, where training.start_from may begin with the network that is there"
+        if not (path.parent / "last.safetensors").exists():
+            advice = "remove it to start anew from the beginning"
+        raise UserError(f"{path} cannot be read ({reason}); {advice}") from None
     if not isinstance(state, dict) or "config" not in state:
         raise UserError(f"{path} was written by an older Polyscale; choose another --out to start anew")
     changed = _differences(json.loads(state["config"]), config)

@@ -42,7 +42,7 @@ class Parts:
     """Moving average of the model's weights, where the recipe asks for it."""
 
 
-def prepare(config: ExperimentConfig, out: Path, accelerator: Accelerator, listener: Listener) -> Parts:
+def prepare(config: ExperimentConfig, out: Path, begun: bool, accelerator: Accelerator, listener: Listener) -> Parts:
     """Build all parts. Every process calls it; files are checked, and class positions found, by the main one first.
 
     Raises:
@@ -57,7 +57,7 @@ def prepare(config: ExperimentConfig, out: Path, accelerator: Accelerator, liste
     train_data, val_data = sets["training"], sets.get("validation")
     torch.manual_seed(config.seed)
     model = build_model(config.model, train_data.label_space)  # before the files: a wrong name is told at once
-    if settings.start_from is not None and not (out / "resume.pt").exists():
+    if settings.start_from is not None and not begun:
         start = start_from(model, settings.start_from)
         listener.said(f"{start.num_taken} tensors start from {settings.start_from}, {len(start.new)} are new")
     if settings.check_data:
