@@ -44,7 +44,7 @@ def locked(path: Path, refusal: str) -> Iterator[None]:
 
 
 def _lock(path: Path, refusal: str) -> TextIO:
-    while True:
+    for left in reversed(range(100)):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("w")
@@ -57,7 +57,7 @@ def _lock(path: Path, refusal: str) -> TextIO:
 
             # Not flock: child processes share that, and data loaders outlive a killed process by seconds.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+            if os.fstat(file.fileno()).st_ino == path.stat().st_ino or not left:
                 return file
             file.close()  # its holder removed it between open and lock: another file has its name now
         except FileNotFoundError:
@@ -67,3 +67,4 @@ def _lock(path: Path, refusal: str) -> TextIO:
             raise UserError(refusal) from None
         except (ImportError, OSError):
             return file
+    raise UserError(refusal)
