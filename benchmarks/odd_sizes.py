@@ -42,17 +42,18 @@ def main() -> None:
     data = open_data(arguments.data)
     samples = [data.read(index) for index in range(0, len(data), arguments.every)]
     segmenter = network.model.segmenter
-    strides = {"as it is": 1, "padded": segmenter.multiple}
+    multiples = {"as it is": 1, "padded": segmenter.multiple}
     results, rows = {}, []
     for scales in SCALE_SETS:
         for beyond in BEYOND:
             scored = {}
-            for name, segmenter.multiple in strides.items():
+            for name, multiple in multiples.items():
+                segmenter.multiple = multiple
                 scored[name] = score(network, samples, beyond, scales)
             label = ",".join(f"{scale:g}" for scale in scales)
             results[f"{label}; {beyond} pixels beyond"] = scored
             rows.append([label, beyond, *(f"{value:.2f}" for value in scored.values())])
-    show(f"mIoU of {len(samples)} images", ["scales", "pixels beyond a multiple of 64", *strides], rows)
+    show(f"mIoU of {len(samples)} images", ["scales", "pixels beyond a multiple of 64", *multiples], rows)
     facts = {"checkpoint": arguments.checkpoint.parent.name, "images": len(samples), "every": arguments.every}
     save("odd-sizes", {**facts, "miou_percent": results})
 

@@ -9,7 +9,6 @@ size of the images in pretraining).
 """
 
 import difflib
-import math
 import warnings
 from typing import Any
 
@@ -49,14 +48,12 @@ class TimmBackbone(Backbone):
         self.strides = tuple(int(stride) for stride in info.reduction())
         self.mean, self.std = normalisation(config.name)
         self.channels_first = str(getattr(self.body, "output_fmt", None) or "NCHW").endswith("NCHW")
-        self._unit = 1
-        if self._failure_at(max(self.strides) + 1) is not None or self._failure_at(1) is not None:
-            self._unit = math.lcm(*self.strides)
-            if (failure := self._failure_at(3 * self._unit)) is not None:
-                raise UserError(
-                    f"backbone {config.name!r} does not take images of every size ({failure}); "
-                    "use for example convnext_tiny, swin_tiny_patch4_window7_224 or vit_small_patch16_dinov3"
-                )
+        self._pads = self._failure_at(self.multiple + 1) is not None or self._failure_at(1) is not None
+        if self._pads and (failure := self._failure_at(3 * self.multiple)) is not None:
+            raise UserError(
+                f"backbone {config.name!r} does not take images of every size ({failure}); "
+                "use for example convnext_tiny, swin_tiny_patch4_window7_224 or vit_small_patch16_dinov3"
+            )
         load_pretrained(self.body, config)
         if config.checkpointing:
             enable_checkpointing(self.body, config.name)
@@ -64,10 +61,10 @@ class TimmBackbone(Backbone):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Normalised images (N, 3, H, W) to maps (N, channels[k], ceil(H / strides[k]), ceil(W / strides[k]))."""
         size = x.shape[-2:]
-        if self._unit > 1:
-            x = functional.pad(x, (0, -size[1] % self._unit, 0, -size[0] % self._unit), mode="replicate")
+        if self._pads:
+            x = functional.pad(x, (0, -size[1] % self.multiple, 0, -size[0] % self.multiple), mode="replicate")
         maps = self._maps(x)
-        if self._unit > 1:
+        if self._pads:
             sizes = [map_size(size, stride) for stride in self.strides]
             maps = [x[..., :height, :width] for x, (height, width) in zip(maps, sizes, strict=True)]
         return maps

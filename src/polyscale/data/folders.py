@@ -45,7 +45,8 @@ class FolderConfig(Config):
 
     Attributes:
         root: the data set's folder.
-        split: one split, several (names then begin with the split), or None for all images.
+        split: one split, several (names then begin with the split), or None for all images. Templates and a split file
+            without ``{split}`` describe one set, which counts as ``train`` and has no other split.
         image: template of image files below the root, such as ``leftImg8bit/{split}/{name}_leftImg8bit.png``; by
             default ``images/{split}/{name}`` or what else exists. Without a suffix, any image suffix fits.
         mask: template of mask files, likewise.

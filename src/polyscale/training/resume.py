@@ -62,7 +62,7 @@ def save_state(
 
 
 def has_begun(path: Path) -> bool:
-    """Whether a saved state is there that could be lost: of a step after the first, or one that cannot be read."""
+    """Whether a saved state is there that could be lost: one after a step or more, or one that cannot be read."""
     if not path.exists():
         return False
     try:
