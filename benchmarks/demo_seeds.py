@@ -20,10 +20,11 @@ from record import finished, save, show
 
 import polyscale
 from polyscale.cli.demo import RECIPE, SCALES, SPLITS
-from polyscale.config import load_config, write_atomically
+from polyscale.config import load_config
 from polyscale.data import open_data
 from polyscale.data.streets import write_streets
 from polyscale.evaluation import evaluate
+from polyscale.files import write_atomically
 from polyscale.training import ExperimentConfig, train
 
 CONTROL = ["model.multiscale={method: average, fusion: exact}", "name=demo-control"]

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from polyscale.config import load_config
+from polyscale.crops.transforms import augment
 from polyscale.data import StreetsConfig, open_data
 from polyscale.data.known_spaces import known_space
-from polyscale.data.transforms import augment
 from polyscale.losses import Objective
 from polyscale.models import build_model
 from polyscale.training import ExperimentConfig

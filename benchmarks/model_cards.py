@@ -16,7 +16,8 @@ from cost import LiveMemory
 from record import save, show
 from torch.utils.flop_counter import FlopCounterMode
 
-from polyscale.config import validate, write_atomically
+from polyscale.config import validate
+from polyscale.files import write_atomically
 from polyscale.models import ModelConfig, MultiScaleModel, build_model
 
 PAGE = Path(__file__).parents[1] / "docs" / "models" / "README.md"

@@ -15,7 +15,7 @@ import numpy as np
 from golden_cases import LEFT_OUT, compare, run_case
 from golden_rule import GoldenError
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 __all__ = ["check_case", "main"]
 

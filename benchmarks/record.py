@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from polyscale.cli.display import print_table
-from polyscale.config import write_atomically
+from polyscale.files import write_atomically
 from polyscale.training import TrainingResult
 from polyscale.training.records import environment
 

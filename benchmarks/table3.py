@@ -23,10 +23,11 @@ from record import finished, save, show
 
 import polyscale
 from polyscale.cli.demo import RECIPE, SPLITS
-from polyscale.config import load_config, write_atomically
+from polyscale.config import load_config
 from polyscale.data import open_data
 from polyscale.data.streets import write_streets
 from polyscale.evaluation import evaluate
+from polyscale.files import write_atomically
 from polyscale.training import ExperimentConfig, train
 
 THREE, FOUR = (0.5, 1.0, 2.0), (0.25, 0.5, 1.0, 2.0)

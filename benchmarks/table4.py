@@ -47,11 +47,13 @@ import polyscale
 from polyscale.autolabel import AutolabelConfig, autolabel, rethreshold
 from polyscale.autolabel.audit import audit
 from polyscale.cli.demo import RECIPE
-from polyscale.config import UserError, dump_yaml, load_config, validate, write_atomically
+from polyscale.config import dump_yaml, load_config, validate
 from polyscale.data import CAMVID, CamVidConfig, FolderConfig, open_data
 from polyscale.data.streets import write_streets
-from polyscale.data.streets_coarse import coarse_labels
+from polyscale.data.streets.coarse import coarse_labels
+from polyscale.errors import UserError
 from polyscale.evaluation import evaluate
+from polyscale.files import write_atomically
 from polyscale.training import ExperimentConfig, train
 
 SCALES = (0.5, 1.0, 2.0)

@@ -7,17 +7,9 @@ import pytest
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from polyscale.config import (
-    Config,
-    UserError,
-    check_folder,
-    dump_yaml,
-    load_config,
-    read_yaml,
-    remove_leftovers,
-    validate,
-    write_atomically,
-)
+from polyscale.config import Config, dump_yaml, load_config, read_yaml, validate
+from polyscale.errors import UserError
+from polyscale.files import check_folder, remove_leftovers, write_atomically
 
 
 class Light(Config):

@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pytest
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.labels import IGNORE, LabelClass, LabelSpace
 
 

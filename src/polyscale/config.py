@@ -1,36 +1,26 @@
 """Configuration: frozen models with unknown keys refused, YAML files in order, then ``key=value`` overrides.
 
 Unusual here: YAML 1.1 reads ``5e-3`` as text, ``010`` as eight, ``1:30`` as ninety, ``2026-01-02`` as a date and
-``on`` as a boolean; the loader below reads numbers as a person would and leaves the rest as text. This is also the
-home of the one error type that users see and of atomic writing, because every room needs both.
+``on`` as a boolean; the loader below reads numbers as a person would and leaves the rest as text.
 """
 
-import contextlib
-import os
 import re
-import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from polyscale.errors import UserError
+
 __all__ = [
     "Config",
-    "UserError",
-    "check_folder",
     "dump_yaml",
     "load_config",
     "read_yaml",
-    "remove_leftovers",
     "validate",
-    "write_atomically",
 ]
-
-
-class UserError(ValueError):
-    """Something that the user can change: one line that names the thing, what is allowed and what to do."""
 
 
 class Config(BaseModel):
@@ -238,62 +228,3 @@ def _merge(base: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
 def _changes_kind(old: dict[str, Any], new: dict[str, Any]) -> bool:
     """Whether both name a kind and they differ; where one leaves it out, a wrong key is refused, not lost."""
     return "kind" in old and "kind" in new and old["kind"] != new["kind"]
-
-
-@contextlib.contextmanager
-def write_atomically(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success it becomes ``path`` in one step, on failure it is removed.
-
-    A reader sees the old file or the whole new one, never a half of it, also when the disk is full or the process is
-    killed. The file's bytes are flushed to disk before the rename, so that a power cut cannot leave an empty file under
-    the new name. The temporary name keeps the suffix, which tells some writers the format.
-
-    Raises:
-        UserError: the folder cannot be made or written, or the disk is full.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.tmp{path.suffix[:16]}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        mode = temporary.stat().st_mode
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"cannot write {path}: {reason}; choose a folder that can be written") from None
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        if temporary.stat().st_mode != mode:
-            # Some writers (safetensors, torch) put a file of their own here, which others may not read.
-            with contextlib.suppress(OSError):
-                temporary.chmod(mode)
-        temporary.replace(path)
-    except OSError as error:
-        if error.filename not in (None, str(temporary), temporary):
-            raise  # it is about another file, which the caller read meanwhile
-        reason = error.strerror or error
-        raise UserError(f"cannot write {path}: {reason}; free some space or choose another folder") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def remove_leftovers(folder: str | Path) -> None:
-    """Remove the temporary files in a folder that a process left which was killed inside ``write_atomically``."""
-    for path in Path(folder).glob(".*.tmp*"):
-        if re.fullmatch(r"\..*\.[0-9a-f]{12}\.tmp(\.[^.]*)?", path.name):
-            path.unlink(missing_ok=True)
-
-
-def check_folder(folder: str | Path) -> None:
-    """Make sure that a folder can be written or made, before work whose results go there.
-
-    Raises:
-        UserError: it is a file, lies below one, or may not be written.
-    """
-    folder = Path(folder)
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise UserError(f"cannot write to {folder}: {existing} is a file; choose a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(f"cannot write to {folder}: {existing} may not be written; choose another folder")

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from polyscale.config import Config, UserError, dump_yaml, read_yaml, validate, write_atomically
+from polyscale.config import Config, dump_yaml, read_yaml, validate
+from polyscale.errors import UserError
+from polyscale.files import write_atomically
 
 __all__ = ["IGNORE", "LabelClass", "LabelSpace"]
 

@@ -10,8 +10,8 @@ from PIL import Image
 from polyscale.autolabel.audit import audit, count_labels
 from polyscale.autolabel.audit_files import audit_tables, threshold_option, usable_thresholds, write_audit
 from polyscale.autolabel.settings import FORMAT
-from polyscale.config import UserError
 from polyscale.data import open_data
+from polyscale.errors import UserError
 from polyscale.labels import IGNORE, LabelClass, LabelSpace
 
 SPACE = LabelSpace(

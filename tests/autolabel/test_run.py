@@ -8,8 +8,9 @@ from PIL import Image
 import polyscale
 from polyscale.autolabel import AutolabelConfig, autolabel, read_candidates, read_confidence, read_manifest, rethreshold
 from polyscale.autolabel.summary import Totals
-from polyscale.config import UserError, dump_yaml
+from polyscale.config import dump_yaml
 from polyscale.data import ConfidenceMaps
+from polyscale.errors import UserError
 from polyscale.labels import IGNORE
 
 

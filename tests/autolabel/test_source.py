@@ -7,8 +7,9 @@ from PIL import Image
 
 from polyscale.autolabel.folder import write_data_set
 from polyscale.autolabel.source import CoarseLabels, find_source
-from polyscale.config import UserError, dump_yaml
+from polyscale.config import dump_yaml
 from polyscale.data import open_data
+from polyscale.errors import UserError
 from polyscale.labels import LabelClass, LabelSpace
 
 

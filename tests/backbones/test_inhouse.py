@@ -4,7 +4,7 @@ import torch
 
 from polyscale.backbones import BackboneConfig, build_backbone
 from polyscale.backbones.inhouse import IN_HOUSE
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 
 @pytest.mark.parametrize("name", IN_HOUSE)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from polyscale.backbones.numpy_pickle import read_array_pickle
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 
 class Harmful:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from polyscale.backbones import BackboneConfig, build_backbone, pretrained
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@ import timm
 import torch
 
 from polyscale.backbones import BackboneConfig, build_backbone
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 
 def images(height, width, count=1):

@@ -4,7 +4,7 @@ import torch
 from safetensors.torch import save_file
 
 from polyscale.backbones import BackboneConfig, build_backbone
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 
 def test_tokens_are_timms_at_its_own_size():

@@ -5,7 +5,7 @@ import torch
 
 from polyscale.backbones import BackboneConfig, build_backbone, wide_resnet38
 from polyscale.backbones.wide_resnet38 import STAGES, _Block
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 
 def meta(**options):

@@ -6,7 +6,7 @@ from torch import nn
 
 from polyscale.backbones import BackboneConfig, build_backbone, xception71
 from polyscale.backbones.xception71 import _Block
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 
 def meta(**options):

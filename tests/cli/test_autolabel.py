@@ -5,7 +5,7 @@ from PIL import Image
 
 from polyscale.cli import main
 from polyscale.cli.autolabel import parse_by_class
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.labels import LabelSpace
 
 

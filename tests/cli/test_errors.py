@@ -8,7 +8,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from polyscale.cli.errors import explain
-from polyscale.config import UserError, write_atomically
+from polyscale.errors import UserError
+from polyscale.files import write_atomically
 
 
 def system_error(number, *names):

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from polyscale.cli import main
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 
 @pytest.fixture

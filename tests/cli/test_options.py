@@ -3,7 +3,7 @@ import pytest
 from polyscale import multiscale
 from polyscale.cli import options
 from polyscale.cli.options import parse_scales, parse_size
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 
 @pytest.mark.parametrize(

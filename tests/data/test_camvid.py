@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from polyscale.config import UserError
 from polyscale.data.camvid import CAMVID, CamVidConfig, camvid_splits, open_camvid
+from polyscale.errors import UserError
 from polyscale.labels import IGNORE
 
 NAMES = {"train": ("0001TP_006690", "0006R0_f00930", "0006R0_f00960", "0016E5_00390"), "val": ("0016E5_07959",)}

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from polyscale.config import UserError
 from polyscale.data import FolderConfig, StreetsConfig, check_data, check_files, check_splits, open_data
+from polyscale.errors import UserError
 from polyscale.labels import LabelClass, LabelSpace
 
 SPACE = LabelSpace(

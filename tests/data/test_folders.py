@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from polyscale.config import UserError, validate
+from polyscale.config import validate
 from polyscale.data.folders import FolderConfig, MissingLabelSpaceError, folder_splits, open_folder
 from polyscale.data.items import DataError
+from polyscale.errors import UserError
 from polyscale.labels import IGNORE, LabelClass, LabelSpace
 
 SPACE = LabelSpace(

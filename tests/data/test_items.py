@@ -2,8 +2,8 @@ import pickle
 
 import pytest
 
-from polyscale.config import UserError
 from polyscale.data.items import DataError
+from polyscale.errors import UserError
 
 
 def test_a_data_error_is_a_user_error_that_survives_the_way_back_from_a_worker():

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from polyscale.config import UserError
 from polyscale.data.known_spaces import known_space, known_spaces
+from polyscale.errors import UserError
 
 
 def test_cityscapes_train_ids() -> None:

@@ -1,8 +1,8 @@
 import pytest
 
-from polyscale.config import UserError
 from polyscale.data.images import IMAGE_SUFFIXES
 from polyscale.data.layout import first_three, keep, list_items, list_template, pair, template_parts
+from polyscale.errors import UserError
 
 
 def touch(root, *names):

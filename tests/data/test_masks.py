@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from polyscale.config import UserError
 from polyscale.data.masks import read_color_mask, read_mask, write_mask
+from polyscale.errors import UserError
 from polyscale.labels import IGNORE, LabelClass, LabelSpace
 
 IDS = np.array([[0, 1, 2, 3], [3, 2, 1, 15], [0, 0, 9, 9]], np.uint8)

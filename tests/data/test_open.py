@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from pydantic import Field
 
-from polyscale.config import Config, UserError, validate
+from polyscale.config import Config, validate
 from polyscale.data import (
     CAMVID,
     CamVidConfig,
@@ -18,6 +18,7 @@ from polyscale.data import (
     list_splits,
     open_data,
 )
+from polyscale.errors import UserError
 from polyscale.labels import LabelClass, LabelSpace
 
 SPACE = LabelSpace(classes=(LabelClass(name="road", color=(1, 2, 3)),))

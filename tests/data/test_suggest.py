@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from polyscale.config import UserError
 from polyscale.data import CamVidConfig, MissingLabelSpaceError, open_data
 from polyscale.data.suggest import suggest_label_space
+from polyscale.errors import UserError
 from polyscale.labels import IGNORE, LabelSpace
 
 MASKS = [np.array([[3, 3, 255, 7]], np.uint8), np.array([[3, 3, 3, 3]], np.uint8)]

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.evaluation import evaluate
 from polyscale.labels import IGNORE, LabelSpace
 from polyscale.multiscale import View

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.evaluation import evaluate
 
 SIZES = [(23, 31), (20, 40)]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from polyscale.inference.attention import effective_weights
+from polyscale.attention import effective_weights
 from polyscale.multiscale import View, fuse, scaled_size
 
 SIZE = (13, 18)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from polyscale.config import UserError, read_yaml
+from polyscale.config import read_yaml
+from polyscale.errors import UserError
 from polyscale.inference.files import find_images, predict_files
 from polyscale.labels import LabelSpace
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.inference import predictor as module
 from polyscale.inference.predictor import Predictor, load
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.losses import cross_entropy, inverse_log_weights
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.losses import bce, cross_entropy, dice, region_mutual_information, rmi_loss
 from polyscale.losses.inputs import check_labels, portions
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from polyscale.config import UserError, load_config, validate
+from polyscale.config import load_config, validate
+from polyscale.errors import UserError
 from polyscale.losses import LossConfig, LossTerm, Objective, bce, cross_entropy, dice, inverse_log_weights, rmi_loss
 from polyscale.multiscale import Fused, View, fuse
 

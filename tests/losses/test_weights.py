@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.losses import LossConfig, Objective, bce, cross_entropy, dice, rmi_loss
 from polyscale.multiscale import Fused, View
 

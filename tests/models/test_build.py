@@ -10,8 +10,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from polyscale.backbones import BackboneConfig
-from polyscale.config import UserError, validate
+from polyscale.config import validate
 from polyscale.decoders import DecoderConfig
+from polyscale.errors import UserError
 from polyscale.labels import LabelClass, LabelSpace
 from polyscale.models import (
     ModelConfig,

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from polyscale.config import UserError, validate
+from polyscale.config import validate
+from polyscale.errors import UserError
 from polyscale.labels import LabelClass, LabelSpace
 from polyscale.models import ModelConfig, MultiScaleModel, build_model, save_checkpoint
 from polyscale.models.start import start_from

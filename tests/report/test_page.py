@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from polyscale.config import UserError
-from polyscale.inference.pictures import heat_map
+from polyscale.errors import UserError
+from polyscale.pictures import heat_map
 from polyscale.report import (
     Card,
     ClassResult,

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.evaluation.attention import AttentionTable
 from polyscale.evaluation.result import Evaluation
 from polyscale.labels import LabelSpace

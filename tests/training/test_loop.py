@@ -15,8 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from polyscale.config import UserError, dump_yaml, read_yaml, validate
-from polyscale.locks import locked
+from polyscale.config import dump_yaml, read_yaml, validate
+from polyscale.errors import UserError
+from polyscale.files import locked
 from polyscale.models import load_checkpoint, read_metadata
 from polyscale.training import ExperimentConfig, train
 from polyscale.training.loop import Listener

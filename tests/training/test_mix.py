@@ -10,12 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from polyscale.config import UserError, validate
-from polyscale.data import AugmentConfig, Draw, MixConfig, open_data, open_mix
+from polyscale.config import validate
+from polyscale.crops import AugmentConfig, Draw, MixConfig, open_mix
+from polyscale.crops.loader import Key, TrainingCrops, build_loader
+from polyscale.data import open_data
+from polyscale.errors import UserError
 from polyscale.losses import inverse_log_weights
 from polyscale.training import ExperimentConfig, train
 from polyscale.training.listener import Silent
-from polyscale.training.loader import Key, TrainingCrops, build_loader
 from polyscale.training.records import RunLog
 from polyscale.training.sampling import class_weights, pixel_counts
 

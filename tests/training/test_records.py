@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.training.records import RunLog
 
 

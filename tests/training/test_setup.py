@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from polyscale.backbones import BackboneConfig
-from polyscale.config import UserError, validate
+from polyscale.config import validate
 from polyscale.decoders import DecoderConfig
+from polyscale.errors import UserError
 from polyscale.labels import LabelClass, LabelSpace
 from polyscale.models import ModelConfig, MultiScaleConfig, build_model
 from polyscale.training import ExperimentConfig, train

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from polyscale.autolabel.confidence import read_stored
 from polyscale.autolabel.folder import Description, read_description
-from polyscale.config import UserError
 from polyscale.data import Item, SegmentationData, open_data
+from polyscale.errors import UserError
 from polyscale.labels import IGNORE, LabelSpace
 
 __all__ = ["Audit", "ClassQuality", "Disagreement", "audit", "count_labels"]

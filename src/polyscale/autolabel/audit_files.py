@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from polyscale.autolabel.audit import Audit, ClassQuality
-from polyscale.config import check_folder, write_atomically
+from polyscale.files import check_folder, write_atomically
 
 __all__ = ["AuditTable", "audit_tables", "curve_rows", "to_json", "usable_thresholds", "write_audit"]
 

@@ -14,10 +14,10 @@ import numpy as np
 from polyscale.autolabel.folder import Description, read_description
 from polyscale.autolabel.png import encode_index_png
 from polyscale.autolabel.rules import Candidates
-from polyscale.config import UserError
 from polyscale.data.confidence import stride_of
 from polyscale.data.items import DataError
 from polyscale.data.masks import read_mask
+from polyscale.errors import UserError
 from polyscale.labels import IGNORE, LabelSpace
 
 __all__ = [

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from polyscale.autolabel.settings import FORMAT, digest
-from polyscale.config import UserError, check_folder, dump_yaml, remove_leftovers, write_atomically
+from polyscale.config import dump_yaml
+from polyscale.errors import UserError
+from polyscale.files import check_folder, remove_leftovers, write_atomically
+from polyscale.files import locked as lock_file
 from polyscale.labels import LabelSpace
-from polyscale.locks import locked as lock_file
 
 __all__ = [
     "DESCRIPTION",

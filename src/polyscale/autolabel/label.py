@@ -12,9 +12,9 @@ from polyscale.autolabel.folder import Description, label_files
 from polyscale.autolabel.records import Stamp
 from polyscale.autolabel.rules import Candidates, apply_thresholds
 from polyscale.autolabel.thresholds import table
-from polyscale.config import write_atomically
 from polyscale.data.confidence import stride_of
 from polyscale.data.masks import write_mask
+from polyscale.files import write_atomically
 from polyscale.labels import IGNORE, LabelSpace
 
 __all__ = ["Facts", "class_lines", "write_labels", "write_stored"]

@@ -17,7 +17,7 @@ import numpy as np
 
 from polyscale.autolabel.records import Stamp
 from polyscale.autolabel.teacher import Looked, Teacher
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 __all__ = ["Loaded", "Pipeline", "Timing", "chunks_of"]
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from polyscale.autolabel.folder import JOURNAL, KINDS
-from polyscale.config import UserError, write_atomically
+from polyscale.errors import UserError
+from polyscale.files import write_atomically
 
 __all__ = ["Entry", "Journal", "Ledger", "Stamp", "file_digest", "read_journals", "read_manifest", "stamp_of"]
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from polyscale.autolabel.folder import Description, claim, clean, describe, locked, read_description
-from polyscale.autolabel.ranks import joined, local_device, wait_for_all
 from polyscale.autolabel.records import Ledger, file_digest
 from polyscale.autolabel.rules import rules_of
 from polyscale.autolabel.settings import AutolabelConfig, check_class_names
@@ -17,8 +16,10 @@ from polyscale.autolabel.summary import Summary
 from polyscale.autolabel.teacher import Teacher
 from polyscale.autolabel.thresholds import choose_thresholds
 from polyscale.autolabel.work import Progress, Work
-from polyscale.config import UserError, check_folder
 from polyscale.data.images import open_image
+from polyscale.errors import UserError
+from polyscale.files import check_folder
+from polyscale.processes import joined, local_device, wait_for_all
 
 __all__ = ["autolabel"]
 

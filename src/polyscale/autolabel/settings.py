@@ -12,7 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from polyscale.config import Config, UserError
+from polyscale.config import Config
+from polyscale.errors import UserError
 from polyscale.labels import LabelSpace
 
 __all__ = ["COARSE_MODES", "FORMAT", "AutolabelConfig", "CoarseMode", "by_class", "check_class_names", "digest"]

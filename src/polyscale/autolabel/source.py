@@ -13,13 +13,14 @@ import numpy as np
 
 from polyscale.autolabel.folder import DESCRIPTION
 from polyscale.autolabel.settings import digest
-from polyscale.config import UserError, validate
+from polyscale.config import validate
 from polyscale.data.camvid import camvid_splits
 from polyscale.data.folders import FileData, FolderConfig, find_files, folder_splits
 from polyscale.data.images import IMAGE_SUFFIXES
 from polyscale.data.items import DataError
 from polyscale.data.layout import first_three, leads_back, stands_in_list
 from polyscale.data.open import DATA_FILE, StreetsConfig, data_config, open_data
+from polyscale.errors import UserError
 from polyscale.labels import IGNORE, LabelSpace
 
 __all__ = ["CoarseLabels", "Source", "find_source"]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from polyscale.autolabel.records import file_digest
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.inference.predictor import Precision, Predictor, load
 
 __all__ = ["Looked", "Teacher"]

@@ -29,7 +29,8 @@ from polyscale.autolabel.pipeline import Timing
 from polyscale.autolabel.records import Journal, Ledger
 from polyscale.autolabel.settings import AutolabelConfig, check_class_names
 from polyscale.autolabel.summary import Summary, Totals
-from polyscale.config import UserError, validate
+from polyscale.config import validate
+from polyscale.errors import UserError
 
 __all__ = ["rethreshold"]
 

@@ -15,7 +15,6 @@ import numpy as np
 from polyscale.autolabel.folder import Description, forget_journals, is_data_set_of, label_files, write_data_set
 from polyscale.autolabel.label import Facts, write_labels
 from polyscale.autolabel.pipeline import Loaded, Pipeline, Timing, chunks_of
-from polyscale.autolabel.ranks import wait_for_all
 from polyscale.autolabel.records import Journal, Ledger, read_journals, stamp_of
 from polyscale.autolabel.rules import Rules
 from polyscale.autolabel.settings import AutolabelConfig
@@ -23,10 +22,11 @@ from polyscale.autolabel.source import CoarseLabels, Source
 from polyscale.autolabel.summary import Summary, Totals
 from polyscale.autolabel.teacher import Teacher
 from polyscale.autolabel.thresholds import NUM_BINS, histogram
-from polyscale.config import UserError
 from polyscale.data.images import read_image
 from polyscale.data.items import DataError
 from polyscale.data.layout import first_three
+from polyscale.errors import UserError
+from polyscale.processes import wait_for_all
 
 __all__ = ["Progress", "Work"]
 

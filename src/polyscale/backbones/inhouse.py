@@ -6,7 +6,7 @@ from torch import nn
 
 from polyscale.backbones.backbone import Backbone, BackboneConfig
 from polyscale.backbones.pretrained import load_strictly, read_state_dict
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 __all__ = ["IN_HOUSE", "initialise_inhouse", "load_inhouse", "refuse_options"]
 

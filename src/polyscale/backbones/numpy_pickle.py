@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 __all__ = ["StoredArray", "read_array_pickle", "stand_ins"]
 

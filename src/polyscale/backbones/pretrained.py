@@ -20,7 +20,7 @@ from torch import Tensor
 
 from polyscale.backbones.backbone import BackboneConfig
 from polyscale.backbones.tensor_files import read_tensor_file, tensors_by_name
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 __all__ = ["first_line", "load_pretrained", "load_strictly", "read_state_dict", "rename_lite"]
 

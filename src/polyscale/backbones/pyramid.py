@@ -21,7 +21,7 @@ from polyscale.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, 
 from polyscale.backbones.checkpointing import hold_statistics_when_recomputing
 from polyscale.backbones.inhouse import IN_HOUSE
 from polyscale.backbones.pretrained import first_line, load_pretrained
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 __all__ = ["TimmBackbone", "create_body", "enable_checkpointing", "normalisation"]
 

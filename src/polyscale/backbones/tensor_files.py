@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from polyscale.backbones.numpy_pickle import stand_ins
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 __all__ = ["read_tensor_file", "tensors_by_name"]
 

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from polyscale.backbones.backbone import Backbone, BackboneConfig
 from polyscale.backbones.checkpointing import hold_statistics_when_recomputing
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 __all__ = ["TinyBackbone"]
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from polyscale.backbones.backbone import Backbone, BackboneConfig, map_size
 from polyscale.backbones.pretrained import first_line, load_pretrained
 from polyscale.backbones.pyramid import enable_checkpointing, normalisation
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 __all__ = ["ViTBackbone", "is_plain_transformer"]
 

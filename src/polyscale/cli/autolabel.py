@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from polyscale.cli.autolabel_audit import audit_command
 from polyscale.cli.display import open_bar, print_table, say
 from polyscale.cli.options import DeviceOption, FlipOption, Precision, PrecisionOption, ScalesOption, parse_scales
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 __all__ = ["app"]
 

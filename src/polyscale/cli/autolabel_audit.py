@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from polyscale.cli.display import print_table, progress_bar, say
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 if TYPE_CHECKING:
     from polyscale.autolabel.audit import Audit, ClassQuality, Disagreement
@@ -127,8 +127,8 @@ def _example(
     from PIL import Image
 
     from polyscale.autolabel.confidence import read_confidence
-    from polyscale.inference.pictures import error_map, heat_map
     from polyscale.labels import IGNORE
+    from polyscale.pictures import error_map, heat_map
     from polyscale.report import Example, Picture, Strip
 
     sample, true = auto.read(image.place), truth.read(image.truth_place).labels

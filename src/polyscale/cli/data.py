@@ -8,7 +8,8 @@ import typer
 
 from polyscale.cli.display import print_table, progress_bar, say
 from polyscale.cli.options import DataArgument, parse_size
-from polyscale.config import UserError, check_folder, write_atomically
+from polyscale.errors import UserError
+from polyscale.files import check_folder, write_atomically
 
 __all__ = ["app"]
 

@@ -13,7 +13,8 @@ import typer
 
 from polyscale.cli.display import print_table, progress_bar, say
 from polyscale.cli.train import TrainingDisplay
-from polyscale.config import load_config, write_atomically
+from polyscale.config import load_config
+from polyscale.files import write_atomically
 
 if TYPE_CHECKING:
     from polyscale.data import SegmentationData
@@ -96,8 +97,8 @@ def run_demo(out: Path, seed: int = 0, overrides: Sequence[str] = ()) -> tuple[P
 
 def _example(predictor: "Predictor", data: "SegmentationData", index: int) -> "Example":
     """One validation image: its truth, the fused result, what each scale says alone, and how much each counts."""
-    from polyscale.data.transforms import to_tensor
-    from polyscale.inference.attention import at_input_sizes, effective_weights
+    from polyscale.attention import at_input_sizes, effective_weights
+    from polyscale.crops.transforms import to_tensor
     from polyscale.multiscale import resize
     from polyscale.report import example
 
@@ -128,7 +129,7 @@ def _write(
     details: dict[str, str],
     predictor: "Predictor",
 ) -> tuple[Path, Path]:
-    from polyscale.inference.pictures import legend, panel
+    from polyscale.pictures import legend, panel
     from polyscale.report import Card, PageData, class_results, comparison, write_page
 
     rows = {name: row["mean_iou"] for name, row in scores["rows"].items()}

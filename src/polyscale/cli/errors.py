@@ -7,7 +7,7 @@ importing torch, safetensors or typer's inner parts.
 import errno
 import re
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 __all__ = ["explain"]
 

@@ -17,7 +17,7 @@ from polyscale.cli.options import (
     ScalesOption,
     parse_scales,
 )
-from polyscale.config import check_folder
+from polyscale.files import check_folder
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 __all__ = [
     "CheckpointArgument",

@@ -15,7 +15,7 @@ from polyscale.cli.options import (
     ScalesOption,
     parse_scales,
 )
-from polyscale.config import UserError
+from polyscale.errors import UserError
 
 __all__ = ["predict_command"]
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from polyscale.cli.display import Bar, open_bar, print_table, say
-from polyscale.config import UserError, load_config
+from polyscale.config import load_config
+from polyscale.errors import UserError
 
 if TYPE_CHECKING:
     from polyscale.evaluation import Evaluation

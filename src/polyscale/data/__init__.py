@@ -1,4 +1,4 @@
-"""Data sets: where they keep files, how they are read and checked, how crops are drawn and transformed.
+"""Data sets: where they keep files, how they are read and checked.
 
 Unusual here: names load on first use, so that listing or checking data does not wait for torch.
 """
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from polyscale.data.camvid import CAMVID, CamVidConfig
-    from polyscale.data.centroids import Centroids, class_centroids
     from polyscale.data.check import check_data, check_files, check_splits
     from polyscale.data.check_report import DataReport, Problem, Table
     from polyscale.data.confidence import ConfidenceMaps
@@ -16,54 +15,36 @@ if TYPE_CHECKING:
     from polyscale.data.images import image_size, read_image, to_rgb
     from polyscale.data.items import DataError, Item, Sample, SegmentationData
     from polyscale.data.masks import read_color_mask, read_mask, write_mask
-    from polyscale.data.mix import MixConfig, MixedData, SourceConfig, TrainDataConfig, open_mix
     from polyscale.data.open import DataConfig, StreetsConfig, StreetsData, data_config, list_splits, open_data
-    from polyscale.data.sampling import ClassUniformConfig, Draw, EpochSampler, SourceShare, shard
     from polyscale.data.suggest import suggest_label_space
-    from polyscale.data.transforms import AugmentConfig, augment, augment_planes
 
 __all__ = [
     "CAMVID",
-    "AugmentConfig",
     "CamVidConfig",
-    "Centroids",
-    "ClassUniformConfig",
     "ConfidenceMaps",
     "DataConfig",
     "DataError",
     "DataReport",
-    "Draw",
-    "EpochSampler",
     "FileData",
     "FolderConfig",
     "Item",
     "MissingLabelSpaceError",
-    "MixConfig",
-    "MixedData",
     "Problem",
     "Sample",
     "SegmentationData",
-    "SourceConfig",
-    "SourceShare",
     "StreetsConfig",
     "StreetsData",
     "Table",
-    "TrainDataConfig",
-    "augment",
-    "augment_planes",
     "check_data",
     "check_files",
     "check_splits",
-    "class_centroids",
     "data_config",
     "image_size",
     "list_splits",
     "open_data",
-    "open_mix",
     "read_color_mask",
     "read_image",
     "read_mask",
-    "shard",
     "suggest_label_space",
     "to_rgb",
     "write_mask",
@@ -71,7 +52,6 @@ __all__ = [
 
 _HOMES = {
     "camvid": ("CAMVID", "CamVidConfig"),
-    "centroids": ("Centroids", "class_centroids"),
     "check": ("check_data", "check_files", "check_splits"),
     "check_report": ("DataReport", "Problem", "Table"),
     "confidence": ("ConfidenceMaps",),
@@ -79,11 +59,8 @@ _HOMES = {
     "images": ("image_size", "read_image", "to_rgb"),
     "items": ("DataError", "Item", "Sample", "SegmentationData"),
     "masks": ("read_color_mask", "read_mask", "write_mask"),
-    "mix": ("MixConfig", "MixedData", "SourceConfig", "TrainDataConfig", "open_mix"),
     "open": ("DataConfig", "StreetsConfig", "StreetsData", "data_config", "list_splits", "open_data"),
-    "sampling": ("ClassUniformConfig", "Draw", "EpochSampler", "SourceShare", "shard"),
     "suggest": ("suggest_label_space",),
-    "transforms": ("AugmentConfig", "augment", "augment_planes"),
 }
 
 

@@ -17,11 +17,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from polyscale.config import UserError, write_atomically
 from polyscale.data.check_report import ClassRow, DataReport, Problem, sort_problems
 from polyscale.data.folders import FileData
 from polyscale.data.items import DataError, Item, SegmentationData
 from polyscale.data.layout import first_three
+from polyscale.errors import UserError
+from polyscale.files import write_atomically
 from polyscale.labels import IGNORE
 
 __all__ = ["check_data", "check_files", "check_splits"]

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from polyscale.config import UserError
 from polyscale.data.items import DataError, Item
 from polyscale.data.masks import read_mask
+from polyscale.errors import UserError
 
 __all__ = ["ConfidenceMaps", "stride_of"]
 

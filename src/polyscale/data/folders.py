@@ -15,12 +15,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import field_validator, model_validator
 
-from polyscale.config import Config, UserError
+from polyscale.config import Config
 from polyscale.data.images import IMAGE_SUFFIXES, read_image
 from polyscale.data.items import DataError, Item, Sample
 from polyscale.data.known_spaces import known_space, known_spaces
 from polyscale.data.layout import Found, first_three, keep, list_items, merge_splits, template_parts
 from polyscale.data.masks import read_color_mask, read_mask
+from polyscale.errors import UserError
 from polyscale.labels import LabelSpace
 
 __all__ = [

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from polyscale.config import UserError
 from polyscale.data.items import DataError
+from polyscale.errors import UserError
 
 __all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "image_size", "open_image", "read_image", "to_rgb"]
 

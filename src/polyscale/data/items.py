@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.labels import LabelSpace
 
 __all__ = ["DataError", "Item", "Sample", "SegmentationData"]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.labels import LabelSpace
 
 __all__ = ["known_space", "known_spaces"]

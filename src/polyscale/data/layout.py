@@ -12,10 +12,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
-from polyscale.config import UserError
 from polyscale.data.images import IMAGE_SUFFIXES
 from polyscale.data.items import DataError, Item
 from polyscale.data.masks import MASK_SUFFIXES
+from polyscale.errors import UserError
 
 __all__ = [
     "Found",

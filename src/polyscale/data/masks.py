@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from polyscale.config import UserError, write_atomically
 from polyscale.data.images import open_image, to_rgb
 from polyscale.data.items import DataError
+from polyscale.errors import UserError
+from polyscale.files import write_atomically
 from polyscale.labels import IGNORE, LabelSpace
 
 __all__ = ["MASK_SUFFIXES", "read_color_mask", "read_mask", "write_mask"]

@@ -11,10 +11,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from polyscale.config import Config, UserError, read_yaml, validate
+from polyscale.config import Config, read_yaml, validate
 from polyscale.data.camvid import CamVidConfig, camvid_splits, open_camvid
 from polyscale.data.folders import FolderConfig, folder_splits, open_folder
 from polyscale.data.items import Item, Sample, SegmentationData
+from polyscale.errors import UserError
 from polyscale.labels import LabelSpace
 
 __all__ = [

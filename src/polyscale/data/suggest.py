@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from polyscale.config import UserError, dump_yaml
+from polyscale.config import dump_yaml
 from polyscale.data.folders import LABEL_SPACE_FILE, FolderConfig, find_files
 from polyscale.data.images import open_image, to_rgb
 from polyscale.data.masks import read_mask
 from polyscale.data.open import data_config, list_splits
+from polyscale.errors import UserError
 
 __all__ = ["suggest_label_space"]
 

@@ -6,7 +6,7 @@ Each is told in one line before the first image rather than after an hour, and i
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.labels import LabelSpace
 from polyscale.multiscale import check_scales
 

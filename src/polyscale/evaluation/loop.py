@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from polyscale.attention import at_input_sizes, effective_weights
 from polyscale.baselines import average_probabilities
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.evaluation.attention import AttentionTotals
 from polyscale.evaluation.checks import check_classes, check_items, check_scale_set, no_mask
-from polyscale.evaluation.ranks import largest_over_ranks, rank_and_world, sum_over_ranks
 from polyscale.evaluation.result import Evaluation
 from polyscale.evaluation.rows import (
     AVERAGE_PROBABILITIES,
@@ -29,10 +29,10 @@ from polyscale.evaluation.rows import (
     comparisons,
     row_names,
 )
-from polyscale.inference.attention import at_input_sizes, effective_weights
 from polyscale.labels import LabelSpace
 from polyscale.metrics import SegmentationScores, top_class
 from polyscale.multiscale import Fused, View, look
+from polyscale.processes import largest_over_ranks, rank_and_world, sum_over_ranks
 
 if TYPE_CHECKING:
     from polyscale.data.items import Sample, SegmentationData

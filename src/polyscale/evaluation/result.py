@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from polyscale.config import write_atomically
 from polyscale.evaluation.attention import AttentionTable
 from polyscale.evaluation.rows import FUSED
+from polyscale.files import write_atomically
 from polyscale.metrics import Scores
 
 __all__ = ["Evaluation", "Table"]

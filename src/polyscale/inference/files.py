@@ -13,8 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import polyscale
-from polyscale.config import UserError, check_folder, dump_yaml, read_yaml, write_atomically
+from polyscale.config import dump_yaml, read_yaml
 from polyscale.data.images import IMAGE_SUFFIXES, read_image
+from polyscale.errors import UserError
+from polyscale.files import check_folder, write_atomically
 from polyscale.inference.prediction import OUTPUTS, check_outputs
 from polyscale.inference.predictor import Predictor
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from polyscale.config import UserError, write_atomically
-from polyscale.inference import pictures
+from polyscale import pictures
+from polyscale.errors import UserError
+from polyscale.files import write_atomically
 from polyscale.labels import LabelSpace
 
 __all__ = ["OUTPUTS", "Prediction", "check_outputs"]

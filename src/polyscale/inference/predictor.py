@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from polyscale.config import UserError
+from polyscale.attention import at_input_sizes, effective_weights
 from polyscale.data.images import read_image, to_rgb
-from polyscale.inference.attention import at_input_sizes, effective_weights
+from polyscale.errors import UserError
 from polyscale.inference.prediction import Prediction
 from polyscale.labels import LabelSpace
 from polyscale.multiscale import Fused, View, check_scales

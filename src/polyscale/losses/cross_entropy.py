@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.labels import IGNORE
 from polyscale.losses.inputs import at_least_float32, check_labels, check_sizes, each_pixel, full_precision, portions
 from polyscale.losses.reduction import global_count

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.labels import IGNORE
 
 __all__ = ["at_least_float32", "check_labels", "check_sizes", "each_pixel", "full_precision", "nearest", "portions"]

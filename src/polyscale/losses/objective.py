@@ -14,7 +14,8 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
-from polyscale.config import Config, UserError
+from polyscale.config import Config
+from polyscale.errors import UserError
 from polyscale.labels import IGNORE
 from polyscale.losses.bce import bce
 from polyscale.losses.cross_entropy import cross_entropy

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.labels import IGNORE
 from polyscale.losses.bce import summed_bce
 from polyscale.losses.inputs import at_least_float32, check_labels, check_sizes, each_pixel, full_precision, portions

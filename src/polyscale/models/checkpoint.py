@@ -12,7 +12,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 import polyscale
-from polyscale.config import UserError, validate, write_atomically
+from polyscale.config import validate
+from polyscale.errors import UserError
+from polyscale.files import write_atomically
 from polyscale.labels import LabelSpace
 from polyscale.models.build import ModelConfig, MultiScaleModel, build_model
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from safetensors.torch import load_file
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.models.build import MultiScaleModel
 from polyscale.models.checkpoint import read_metadata
 

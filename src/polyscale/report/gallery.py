@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from polyscale.inference.pictures import error_map, heat_map
 from polyscale.labels import IGNORE, LabelSpace
+from polyscale.pictures import error_map, heat_map
 from polyscale.report.data import Example, Picture, Strip
 
 __all__ = ["example"]

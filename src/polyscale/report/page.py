@@ -12,8 +12,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from polyscale.config import write_atomically
-from polyscale.inference.pictures import HEAT_COLORS
+from polyscale.files import write_atomically
+from polyscale.pictures import HEAT_COLORS
 from polyscale.report.chart import line_chart
 from polyscale.report.data import Comparison, PageData
 

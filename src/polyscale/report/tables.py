@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.labels import LabelSpace
 from polyscale.report.data import METRICS, ClassResult, Comparison, Row
 

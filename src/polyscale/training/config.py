@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from polyscale.config import Config
-from polyscale.data import AugmentConfig, ClassUniformConfig, DataConfig, MixConfig, TrainDataConfig
+from polyscale.crops import AugmentConfig, ClassUniformConfig, MixConfig, TrainDataConfig
+from polyscale.data import DataConfig
 from polyscale.losses import LossConfig
 from polyscale.models import ModelConfig
 from polyscale.multiscale import check_scales

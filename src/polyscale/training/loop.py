@@ -20,15 +20,15 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor
 
-from polyscale.config import UserError, check_folder, remove_leftovers
+from polyscale.crops.loader import Batch, TrainingCrops, build_loader, number_of_workers
 from polyscale.data import SegmentationData
+from polyscale.errors import UserError
 from polyscale.evaluation import evaluate
-from polyscale.evaluation.ranks import share_buffers
-from polyscale.locks import locked
+from polyscale.files import check_folder, locked, remove_leftovers
 from polyscale.models import save_checkpoint
+from polyscale.processes import share_buffers
 from polyscale.training.config import ExperimentConfig
 from polyscale.training.listener import Listener, Silent
-from polyscale.training.loader import Batch, TrainingCrops, build_loader, number_of_workers
 from polyscale.training.optimizer import freeze_batchnorm, learning_rate_factor, set_learning_rates
 from polyscale.training.records import RunLog, write_environment, write_resolved_config
 from polyscale.training.resume import Progress, StopRequest, has_begun, restore_state, save_state, stop_on_signals

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 
 import polyscale
-from polyscale.config import UserError, dump_yaml, write_atomically
+from polyscale.config import dump_yaml
+from polyscale.errors import UserError
+from polyscale.files import write_atomically
 from polyscale.training.config import ExperimentConfig
 
 __all__ = ["RunLog", "environment", "write_environment", "write_resolved_config"]

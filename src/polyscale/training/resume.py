@@ -18,7 +18,9 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from polyscale.config import UserError, validate, write_atomically
+from polyscale.config import validate
+from polyscale.errors import UserError
+from polyscale.files import write_atomically
 from polyscale.training.config import ExperimentConfig
 from polyscale.training.setup import Parts
 

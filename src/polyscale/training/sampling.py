@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polyscale.config import UserError
-from polyscale.data import EpochSampler, MixedData, SegmentationData, class_centroids
+from polyscale.crops import EpochSampler, MixedData, class_centroids
+from polyscale.data import SegmentationData
+from polyscale.errors import UserError
 from polyscale.losses import LossConfig, inverse_log_weights
 from polyscale.training.config import ExperimentConfig
 

@@ -11,15 +11,16 @@ from timm.layers.norm_act import convert_sync_batchnorm
 from torch.optim.swa_utils import AveragedModel
 
 from polyscale.backbones.checkpointing import hold_statistics_when_recomputing
-from polyscale.config import UserError
-from polyscale.data import DataConfig, MixConfig, MixedData, SegmentationData, check_files, open_data, open_mix
+from polyscale.crops import MixConfig, MixedData, open_mix
+from polyscale.crops.loader import BatchPlan
+from polyscale.data import DataConfig, SegmentationData, check_files, open_data
+from polyscale.errors import UserError
 from polyscale.evaluation.checks import check_classes
 from polyscale.losses import Objective
 from polyscale.models import MultiScaleModel, build_model
 from polyscale.models.start import start_from
 from polyscale.training.config import ExperimentConfig
 from polyscale.training.listener import Listener
-from polyscale.training.loader import BatchPlan
 from polyscale.training.optimizer import build_optimizer, freeze_batchnorm, moving_average
 from polyscale.training.sampling import build_sampler, class_weights
 

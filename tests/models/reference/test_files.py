@@ -11,8 +11,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from polyscale.cli import main
-from polyscale.config import UserError
 from polyscale.data.known_spaces import known_space
+from polyscale.errors import UserError
 from polyscale.labels import LabelClass, LabelSpace
 from polyscale.models import load_checkpoint, read_metadata
 from polyscale.models.reference import import_reference

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.models import MultiScaleModel
 from polyscale.models.reference.layouts import to_reference
 from polyscale.models.reference.load import load_reference

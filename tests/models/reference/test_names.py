@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.models.reference import load_reference
 from polyscale.models.reference.names import our_name
 

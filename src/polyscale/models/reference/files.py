@@ -12,8 +12,8 @@ from torch import Tensor
 
 from polyscale.backbones.numpy_pickle import read_array_pickle
 from polyscale.backbones.tensor_files import read_tensor_file, tensors_by_name
-from polyscale.config import UserError
 from polyscale.data.known_spaces import known_space
+from polyscale.errors import UserError
 from polyscale.labels import LabelSpace
 from polyscale.models.build import ModelConfig
 from polyscale.models.checkpoint import save_checkpoint

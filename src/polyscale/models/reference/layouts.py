@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.models.reference.load import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = ["Layout", "to_reference"]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from polyscale.config import UserError
+from polyscale.errors import UserError
 from polyscale.models.build import MultiScaleModel, build_model
 from polyscale.models.reference.names import our_name
 from polyscale.models.reference.network import describe

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from polyscale.config import UserError, validate
+from polyscale.config import validate
+from polyscale.errors import UserError
 from polyscale.models.build import ModelConfig
 from polyscale.models.reference.names import TRUNKS
 

@@ -19,7 +19,7 @@ from PIL import Image, ImageStat
 from pydantic import Field, field_validator
 
 from polyscale.config import Config
-from polyscale.data.color import PHOTOMETRIC, apply_color, color_matrix, gaussian_blur, to_tensor
+from polyscale.crops.color import PHOTOMETRIC, apply_color, color_matrix, gaussian_blur, to_tensor
 from polyscale.labels import IGNORE
 
 __all__ = ["AugmentConfig", "augment", "augment_planes", "to_tensor"]

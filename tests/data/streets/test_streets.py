@@ -7,10 +7,9 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from polyscale.config import UserError
-from polyscale.data import streets_walls
-from polyscale.data.streets import STREETS, StreetsSource, coarse_labels, draw_scene, split_starts, write_streets
-from polyscale.data.streets_canvas import Canvas, Label
+from polyscale.data.streets import STREETS, StreetsSource, coarse_labels, draw_scene, split_starts, walls, write_streets
+from polyscale.data.streets.canvas import Canvas, Label
+from polyscale.errors import UserError
 from polyscale.labels import IGNORE, LabelSpace
 
 
@@ -97,7 +96,7 @@ def test_some_signs_are_as_thin_as_posts(scenes):
 def plain_walls(monkeypatch):
     """Lets scenes be drawn whose labels tell plain walls (2) from the parts of buildings that stand out (IGNORE)."""
     plain = []
-    look, labels = streets_walls.wall_look, Canvas.labels
+    look, labels = walls.wall_look, Canvas.labels
 
     def remember(rng, sky):
         result = look(rng, sky)
@@ -112,7 +111,7 @@ def plain_walls(monkeypatch):
         plain.clear()
         return fine
 
-    monkeypatch.setattr(streets_walls, "wall_look", remember)
+    monkeypatch.setattr(walls, "wall_look", remember)
     monkeypatch.setattr(Canvas, "labels", marked)
 
 

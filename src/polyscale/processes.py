@@ -1,15 +1,24 @@
-"""Sharing an evaluation out over processes: every image is scored once, by one of them, and sums are added as integers.
+"""Several processes on one job: who is who, sums over all of them, and waiting until all are there."""
 
-Unusual here: no sampler. A rank takes every world-size-th image; none is padded or dropped, ranks may have none, and
-the sums are bit-identical to those of one process.
-"""
-
-from collections.abc import Sequence
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
 
-__all__ = ["largest_over_ranks", "rank_and_world", "share_buffers", "sum_over_ranks"]
+from polyscale.errors import UserError
+
+__all__ = [
+    "joined",
+    "largest_over_ranks",
+    "local_device",
+    "rank_and_world",
+    "share_buffers",
+    "sum_over_ranks",
+    "wait_for_all",
+]
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -58,3 +67,37 @@ def largest_over_ranks(values: Sequence[int], device: torch.device) -> list[int]
 
 def _exchange(device: torch.device) -> torch.device:
     return torch.device("cpu") if "gloo" in distributed.get_backend() else device
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[tuple[int, int]]:
+    """Join the processes that ``torchrun`` started; yields (this one's number, how many there are)."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1 or distributed.is_initialized():
+        yield (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+        return
+    distributed.init_process_group("gloo", timeout=timedelta(days=30))
+    try:
+        yield distributed.get_rank(), world
+    finally:
+        distributed.destroy_process_group()
+
+
+def wait_for_all() -> None:
+    """Return when every process has called this.
+
+    Raises:
+        UserError: one has ended instead.
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        try:
+            distributed.barrier()
+        except RuntimeError:
+            raise UserError("another process of this run has ended; its own message says why") from None
+
+
+def local_device(device: str | None) -> str | None:
+    """The device of this process: the GPU of its number on the machine, unless one is asked for."""
+    if device in (None, "cuda") and torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
+        return f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
+    return device

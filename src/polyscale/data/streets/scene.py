@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from polyscale.config import UserError
-from polyscale.data.streets_canvas import Canvas, Label
-from polyscale.data.streets_layout import View, draw_ground, lay_out, plain_look
-from polyscale.data.streets_objects import draw_objects
-from polyscale.data.streets_walls import draw_backdrop, draw_treeline, draw_wires
+from polyscale.data.streets.canvas import Canvas, Label
+from polyscale.data.streets.layout import View, draw_ground, lay_out, plain_look
+from polyscale.data.streets.objects import draw_objects
+from polyscale.data.streets.walls import draw_backdrop, draw_treeline, draw_wires
+from polyscale.errors import UserError
 from polyscale.labels import LabelClass, LabelSpace
 
 __all__ = ["SMALLEST", "STREETS", "Scene", "checked_size", "draw_scene"]

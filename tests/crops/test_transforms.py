@@ -7,9 +7,10 @@ import torch
 from PIL import Image
 from scipy.stats import kstest
 
-from polyscale.config import UserError, validate
-from polyscale.data import transforms
-from polyscale.data.transforms import AugmentConfig, augment, augment_planes
+from polyscale.config import validate
+from polyscale.crops import transforms
+from polyscale.crops.transforms import AugmentConfig, augment, augment_planes
+from polyscale.errors import UserError
 from polyscale.labels import IGNORE
 
 STEP = 8  # levels of grey per pixel in images that encode where they are: rounding to bytes is then 1/16 of a pixel

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from polyscale.config import Config, UserError
-from polyscale.data.centroids import Centroids
+from polyscale.config import Config
+from polyscale.crops.centroids import Centroids
+from polyscale.errors import UserError
 
 __all__ = ["ClassUniformConfig", "Draw", "EpochSampler", "SourceShare", "shard"]
 

@@ -23,14 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from polyscale.config import Config, UserError
+from polyscale.config import Config
+from polyscale.crops.centroids import Centroids, class_centroids, join_centroids
+from polyscale.crops.sampling import SourceShare
 from polyscale.data.camvid import CamVidConfig
-from polyscale.data.centroids import Centroids, class_centroids, join_centroids
 from polyscale.data.confidence import ConfidenceMaps
 from polyscale.data.folders import FolderConfig
 from polyscale.data.items import Item, Sample, SegmentationData
 from polyscale.data.open import DataConfig, StreetsConfig, open_data, path_as_config
-from polyscale.data.sampling import SourceShare
+from polyscale.errors import UserError
 from polyscale.labels import IGNORE, LabelSpace
 
 __all__ = ["MixConfig", "MixedData", "SourceConfig", "TrainDataConfig", "open_mix"]

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from polyscale.data.streets_canvas import Canvas, Color, Label, Material, crown_shapes
-from polyscale.data.streets_layout import Street, View
+from polyscale.data.streets.canvas import Canvas, Color, Label, Material, crown_shapes
+from polyscale.data.streets.layout import Street, View
 
 __all__ = ["draw_objects"]
 

@@ -5,7 +5,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torchvision.transforms.v2 import functional as reference
 
-from polyscale.data.color import PHOTOMETRIC, apply_color, color_matrix, gaussian_blur, to_tensor
+from polyscale.crops.color import PHOTOMETRIC, apply_color, color_matrix, gaussian_blur, to_tensor
 
 
 def mild_image(height=70, width=45):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from polyscale.config import UserError, validate
-from polyscale.data.centroids import Centroids, tile_centroids
-from polyscale.data.sampling import ClassUniformConfig, Draw, EpochSampler, SourceShare, shard
+from polyscale.config import validate
+from polyscale.crops.centroids import Centroids, tile_centroids
+from polyscale.crops.sampling import ClassUniformConfig, Draw, EpochSampler, SourceShare, shard
+from polyscale.errors import UserError
 
 
 def table(*rows, names=("road", "car", "pole", "train")):

@@ -15,17 +15,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from polyscale.config import UserError
-from polyscale.data import (
-    AugmentConfig,
-    Draw,
-    EpochSampler,
-    MixedData,
-    SegmentationData,
-    augment,
-    augment_planes,
-    shard,
-)
+from polyscale.crops import AugmentConfig, Draw, EpochSampler, MixedData, augment, augment_planes, shard
+from polyscale.data import SegmentationData
+from polyscale.errors import UserError
 from polyscale.labels import IGNORE
 
 __all__ = ["Batch", "BatchPlan", "Key", "TrainingCrops", "build_loader", "number_of_workers"]

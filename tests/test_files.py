@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from polyscale.config import UserError
-from polyscale.locks import locked
+from polyscale.errors import UserError
+from polyscale.files import locked
 
 fcntl = pytest.importorskip("fcntl")
 
 HOLD = """
 import os, sys, time
 from pathlib import Path
-from polyscale.locks import locked
+from polyscale.files import locked
 with locked(Path(sys.argv[1]), ""):
     child = os.fork()
     if child == 0:

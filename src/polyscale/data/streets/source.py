@@ -26,9 +26,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from polyscale.config import UserError, write_atomically
-from polyscale.data.streets_coarse import coarse_labels
-from polyscale.data.streets_scene import STREETS, Scene, checked_size, draw_scene
+from polyscale.data.streets.coarse import coarse_labels
+from polyscale.data.streets.scene import STREETS, Scene, checked_size, draw_scene
+from polyscale.errors import UserError
+from polyscale.files import write_atomically
 from polyscale.labels import LabelSpace
 
 __all__ = ["STREETS", "Scene", "StreetsSource", "coarse_labels", "draw_scene", "split_starts", "write_streets"]

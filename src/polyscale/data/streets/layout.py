@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from polyscale.data.streets_canvas import Canvas, Color, Label, Material
+from polyscale.data.streets.canvas import Canvas, Color, Label, Material
 
 __all__ = ["Street", "View", "draw_ground", "lay_out", "plain_look", "wall_look"]
 

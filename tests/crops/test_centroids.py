@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from polyscale.config import UserError
-from polyscale.data.centroids import class_centroids, tile_centroids
+from polyscale.crops.centroids import class_centroids, tile_centroids
 from polyscale.data.items import Item, Sample
 from polyscale.data.open import open_data
+from polyscale.errors import UserError
 from polyscale.labels import IGNORE, LabelClass, LabelSpace
 
 SPACE = LabelSpace(name="three", classes=tuple(LabelClass(name=n, color=(i, i, i)) for i, n in enumerate("abc")))

@@ -6,7 +6,7 @@ import pytest
 from matplotlib import colormaps
 from PIL import Image
 
-from polyscale.inference import pictures
+from polyscale import pictures
 from polyscale.labels import IGNORE, LabelSpace
 
 
@@ -123,6 +123,6 @@ def test_a_panel_sets_pictures_side_by_side(image):
 
 
 def test_pictures_do_not_wait_for_torch():
-    script = "import sys, polyscale.inference.pictures; print('torch' in sys.modules, 'matplotlib' in sys.modules)"
+    script = "import sys, polyscale.pictures; print('torch' in sys.modules, 'matplotlib' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     assert shown == "False False\n"

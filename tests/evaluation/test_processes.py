@@ -8,7 +8,7 @@ import sys
 import torch
 
 from polyscale.evaluation import evaluate
-from polyscale.evaluation.ranks import largest_over_ranks, rank_and_world, sum_over_ranks
+from polyscale.processes import largest_over_ranks, rank_and_world, sum_over_ranks
 
 
 def test_one_process_is_its_own_sum():

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from polyscale.config import UserError, validate
-from polyscale.data import MixConfig, class_centroids, open_data, open_mix
+from polyscale.config import validate
+from polyscale.crops import MixConfig, class_centroids, open_mix
+from polyscale.data import open_data
+from polyscale.errors import UserError
 from polyscale.labels import IGNORE, LabelClass, LabelSpace
 
 NAMES = ("road", "car", "pole")

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from polyscale.config import UserError, write_atomically
 from polyscale.data.folders import FileData
+from polyscale.errors import UserError
+from polyscale.files import write_atomically
 from polyscale.labels import IGNORE
 
 if TYPE_CHECKING:

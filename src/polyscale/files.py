@@ -1,0 +1,131 @@
+"""Files of a run: written whole or not at all, in folders that one process at a time may write to."""
+
+import contextlib
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from polyscale.errors import UserError
+
+__all__ = ["check_folder", "locked", "remove_leftovers", "write_atomically"]
+
+_HELD: set[Path] = set()
+"""By this process: the system's locks are between processes."""
+
+
+@contextlib.contextmanager
+def locked(path: Path, refusal: str) -> Iterator[None]:
+    """Hold a lock file; the system releases the lock of a process that is killed.
+
+    Where the system or the file system knows no locks, there is none. The file is removed at the end.
+
+    Args:
+        path: of the lock file. Its folder is made where it is missing, and removed at the end where it is still empty.
+        refusal: what to tell where it is held already.
+
+    Raises:
+        UserError: it is held already, or the file cannot be written.
+    """
+    path = path.absolute()
+    if path in _HELD:
+        raise UserError(refusal)
+    is_new = not path.parent.exists()
+    with _lock(path, refusal):
+        _HELD.add(path)
+        try:
+            yield
+        finally:
+            _HELD.discard(path)
+            with contextlib.suppress(OSError):
+                path.unlink()
+                if is_new:
+                    path.parent.rmdir()
+
+
+def _lock(path: Path, refusal: str) -> TextIO:
+    for left in reversed(range(100)):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("w")
+        except OSError as error:
+            raise UserError(
+                f"cannot write {path}: {error.strerror or error}; choose a folder that can be written"
+            ) from None
+        try:
+            import fcntl
+
+            # Not flock: child processes share that, and data loaders outlive a killed process by seconds.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file.fileno()).st_ino == path.stat().st_ino or not left:
+                return file
+            file.close()  # its holder removed it between open and lock: another file has its name now
+        except FileNotFoundError:
+            file.close()
+        except (BlockingIOError, PermissionError):
+            file.close()
+            raise UserError(refusal) from None
+        except (ImportError, OSError):
+            return file
+    raise UserError(refusal)
+
+
+@contextlib.contextmanager
+def write_atomically(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on success it becomes ``path`` in one step, on failure it is removed.
+
+    A reader sees the old file or the whole new one, never a half of it, also when the disk is full or the process is
+    killed. The file's bytes are flushed to disk before the rename, so that a power cut cannot leave an empty file under
+    the new name. The temporary name keeps the suffix, which tells some writers the format.
+
+    Raises:
+        UserError: the folder cannot be made or written, or the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.tmp{path.suffix[:16]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        mode = temporary.stat().st_mode
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"cannot write {path}: {reason}; choose a folder that can be written") from None
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        if temporary.stat().st_mode != mode:
+            # Some writers (safetensors, torch) put a file of their own here, which others may not read.
+            with contextlib.suppress(OSError):
+                temporary.chmod(mode)
+        temporary.replace(path)
+    except OSError as error:
+        if error.filename not in (None, str(temporary), temporary):
+            raise  # it is about another file, which the caller read meanwhile
+        reason = error.strerror or error
+        raise UserError(f"cannot write {path}: {reason}; free some space or choose another folder") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove the temporary files in a folder that a process left which was killed inside ``write_atomically``."""
+    for path in Path(folder).glob(".*.tmp*"):
+        if re.fullmatch(r"\..*\.[0-9a-f]{12}\.tmp(\.[^.]*)?", path.name):
+            path.unlink(missing_ok=True)
+
+
+def check_folder(folder: str | Path) -> None:
+    """Make sure that a folder can be written or made, before work whose results go there.
+
+    Raises:
+        UserError: it is a file, lies below one, or may not be written.
+    """
+    folder = Path(folder)
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise UserError(f"cannot write to {folder}: {existing} is a file; choose a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write to {folder}: {existing} may not be written; choose another folder")
