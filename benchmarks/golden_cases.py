@@ -61,8 +61,8 @@ def build(manifest):
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     if num_parameters != manifest["total_params"]:
         raise GoldenError(f"{num_parameters} parameters instead of {manifest['total_params']}")
-    if isinstance(model.combined, HierarchicalMultiScale):
-        model.combined.skip_finest = False  # the reference runs the attention head at every scale
+    if isinstance(model, HierarchicalMultiScale):
+        model.skip_finest = False  # the reference runs the attention head at every scale
     network = describe(state, case, scales)
     names = {key: our_name(key, network.timm, network.config.decoder.kind, network.attention) for key in state}
     return model, names
@@ -78,7 +78,7 @@ def run_eval(manifest):
         scales = model.eval_scales
     heads = []
     if model.method == "explicit":
-        model.combined.head.register_forward_hook(lambda *passed: heads.append(passed[-1]))
+        model.head.register_forward_hook(lambda *passed: heads.append(passed[-1]))
     with torch.inference_mode():
         fused = model(images, scales)
     outputs = {}

@@ -18,7 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from polyscale.config import validate
 from polyscale.files import write_atomically
-from polyscale.models import ModelConfig, MultiScaleModel, build_model
+from polyscale.models import ModelConfig, build_model
+from polyscale.multiscale import MultiScale
 
 PAGE = Path(__file__).parents[1] / "docs" / "models" / "README.md"
 SIZE = (1024, 2048)
@@ -60,7 +61,7 @@ NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any], int, str]] = {
 }
 
 
-def network(name: str, device: str) -> MultiScaleModel:
+def network(name: str, device: str) -> MultiScale:
     """One of ``NETWORKS`` with random weights, hierarchical, in evaluation mode."""
     backbone, decoder, width, _ = NETWORKS[name]
     multiscale = {"method": "hierarchical", "attention": {"channels": width}}
@@ -68,7 +69,7 @@ def network(name: str, device: str) -> MultiScaleModel:
     return build_model(config, NUM_CLASSES).eval().to(device)
 
 
-def flops(model: MultiScaleModel, scales: tuple[float, ...], size: tuple[int, int] = SIZE) -> int:
+def flops(model: MultiScale, scales: tuple[float, ...], size: tuple[int, int] = SIZE) -> int:
     """Multiply-adds times two of one image, for a model on the meta device."""
     device = next(model.parameters()).device
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -76,7 +77,7 @@ def flops(model: MultiScaleModel, scales: tuple[float, ...], size: tuple[int, in
     return int(counter.get_total_flops())
 
 
-def live_memory(model: MultiScaleModel, scales: tuple[float, ...]) -> int:
+def live_memory(model: MultiScale, scales: tuple[float, ...]) -> int:
     """Bytes of the tensors that live at once while one image is looked at, for a model on the meta device."""
     image = torch.zeros(1, 3, *SIZE, device="meta")
     with torch.no_grad(), LiveMemory() as memory:

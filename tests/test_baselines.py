@@ -53,7 +53,7 @@ def test_average_stays_finite_where_probabilities_vanish() -> None:
 
 
 def test_single_refuses_other_scales() -> None:
-    with pytest.raises(ValueError, match="scale 1 only"):
+    with pytest.raises(ValueError, match="bound to scales 1, got 0.5,1"):
         SingleScale(Constant())(IMAGES, (0.5, 1))
 
 
@@ -100,5 +100,5 @@ def test_explicit_with_softmax_weights_sum_to_one() -> None:
 
 def test_explicit_is_bound_to_its_scales() -> None:
     model = ExplicitMultiScale(Constant(), Weights([1.0, 1.0]), (0.5, 1))
-    with pytest.raises(ValueError, match="bound to its training scales 0.5,1"):
+    with pytest.raises(ValueError, match="bound to scales 0.5,1"):
         model(IMAGES, (0.5, 1, 2))

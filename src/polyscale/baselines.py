@@ -1,7 +1,7 @@
 """The other ways of combining scales that the paper compares with: one scale, average pooling, explicit attention.
 
-All have ``forward(images, scales) -> Fused`` like ``HierarchicalMultiScale``, so that training, evaluation and
-prediction treat the four alike. Only torch and ``multiscale`` are imported.
+All are networks of several scales like ``HierarchicalMultiScale``, so that training, evaluation and prediction treat
+the four alike.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from polyscale.multiscale import Fused, View, check_scales, look, resize
+from polyscale.multiscale import MultiScale
+from polyscale.views import Fused, View, look, resize
 
 __all__ = ["AveragePooling", "ExplicitMultiScale", "SingleScale", "average_logits", "average_probabilities"]
 
@@ -26,32 +27,25 @@ def average_logits(views: Mapping[float, View]) -> Tensor:
     return torch.stack([resize(view.logits, size) for view in views.values()]).mean(0)
 
 
-class SingleScale(nn.Module):
+class SingleScale(MultiScale):
     """The image as it is, at scale 1 only.
 
     Args:
         segmenter: (N, 3, h, w) -> View, on any grid.
     """
 
+    method = "single"
+
     def __init__(self, segmenter: nn.Module) -> None:
-        super().__init__()
-        self.segmenter = segmenter
+        super().__init__(segmenter, (1.0,), (1.0,), fixed=True)
 
-    def forward(self, images: Tensor, scales: Sequence[float] = (1.0,)) -> Fused:
-        """Images (N, 3, H, W) to logits (N, C, H, W).
-
-        Raises:
-            ValueError: ``scales`` is anything but 1.
-        """
-        if check_scales(scales) != (1.0,):
-            raise ValueError(
-                f"method 'single' looks at scale 1 only, got scales {list(scales)}; use method average to pool scales"
-            )
-        view = look(self.segmenter, images, 1.0)
+    def combine(self, images: Tensor, scales: tuple[float, ...]) -> Fused:
+        """Look once."""
+        view = look(self.segmenter, images, scales[0])
         return Fused(view.logits, view.aux, {1.0: view})
 
 
-class AveragePooling(nn.Module):
+class AveragePooling(MultiScale):
     """Mean of the probabilities over scales. It is trained at scale 1, where it equals one scale.
 
     The logits given are the log of the mean probability, whose softmax is that mean; with scale 1 alone they are the
@@ -59,22 +53,24 @@ class AveragePooling(nn.Module):
 
     Args:
         segmenter: (N, 3, h, w) -> View, on any grid.
+        eval_scales: scales used where none are asked for.
     """
 
-    def __init__(self, segmenter: nn.Module) -> None:
-        super().__init__()
-        self.segmenter = segmenter
+    method = "average"
 
-    def forward(self, images: Tensor, scales: Sequence[float] = (0.5, 1.0, 2.0)) -> Fused:
-        """Images (N, 3, H, W) to logits (N, C, H, W) and the view of each scale."""
-        views = {scale: look(self.segmenter, images, scale) for scale in check_scales(scales)}
+    def __init__(self, segmenter: nn.Module, eval_scales: Sequence[float] = (0.5, 1.0, 2.0)) -> None:
+        super().__init__(segmenter, (1.0,), eval_scales)
+
+    def combine(self, images: Tensor, scales: tuple[float, ...]) -> Fused:
+        """Look at each scale, and average."""
+        views = {scale: look(self.segmenter, images, scale) for scale in scales}
         if len(views) == 1:
             return Fused(views[1.0].logits, views[1.0].aux, views)
         probabilities = average_probabilities(views)
         return Fused(probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log(), None, views)
 
 
-class ExplicitMultiScale(nn.Module):
+class ExplicitMultiScale(MultiScale):
     """One attention head over the concatenated features of a fixed set of scales (Chen et al. 2016, arXiv:1511.03339).
 
     All scales take part in training and none can be added afterwards: that is what the hierarchical form mends.
@@ -89,6 +85,8 @@ class ExplicitMultiScale(nn.Module):
         fast: leave the views on the segmenter's grid, and resize them once, to the image's size.
     """
 
+    method = "explicit"
+
     def __init__(
         self,
         segmenter: nn.Module,
@@ -97,25 +95,14 @@ class ExplicitMultiScale(nn.Module):
         softmax: bool = True,
         fast: bool = False,
     ) -> None:
-        super().__init__()
-        self.segmenter = segmenter
+        super().__init__(segmenter, scales, scales, fixed=True)
         self.head = head
-        self.scales = check_scales(scales)
         self.softmax = softmax
         self.fast = fast
 
-    def forward(self, images: Tensor, scales: Sequence[float] | None = None) -> Fused:
-        """Images (N, 3, H, W) to logits (N, C, H, W).
-
-        Each view carries its weight as its attention, (N, 1, H, W), or with ``fast`` on scale 1's grid.
-
-        Raises:
-            ValueError: ``scales`` is given and is not the set that the head was made for.
-        """
-        if scales is not None and check_scales(scales) != self.scales:
-            fixed = ",".join(f"{scale:g}" for scale in reversed(self.scales))
-            raise ValueError(f"method 'explicit' is bound to its training scales {fixed}, got {list(scales)}")
-        ascending = tuple(reversed(self.scales))
+    def combine(self, images: Tensor, scales: tuple[float, ...]) -> Fused:
+        """Look at each scale, and weigh. Each view carries its weight as its attention."""
+        ascending = tuple(reversed(scales))
         order = (1.0, *(scale for scale in ascending if scale != 1.0))
         views = {scale: look(self.segmenter, images, scale, features=True, grid=self.fast) for scale in order}
         features = [view.features for view in views.values()]
@@ -137,7 +124,17 @@ class ExplicitMultiScale(nn.Module):
         auxiliary = {scale: view.aux for scale, view in views.items() if view.aux is not None}
         weighted = {
             scale: views[scale]._replace(attention=shown[:, ascending.index(scale) : ascending.index(scale) + 1])
-            for scale in self.scales
+            for scale in scales
         }
         logits = combine({scale: view.logits for scale, view in views.items()})
         return Fused(logits, combine(auxiliary) if len(auxiliary) == len(views) else None, weighted)
+
+    def weights(self, views: Mapping[float, View]) -> dict[float, Tensor]:
+        """The weights as the network uses them; without softmax they need not sum to 1."""
+        size = views[1.0].logits.shape[-2:]
+        found = {scale: views[scale].attention for scale in sorted(views, reverse=True)}
+        return {scale: resize(weight.float(), size) for scale, weight in found.items() if weight is not None}
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The attention is the head over all scales."""
+        return {**super().parts(), "attention": self.head}

@@ -7,24 +7,25 @@ A segmenter looks at the image at several scales. At scale ``s`` it gives class 
 
 The attention is relative, so a network trained on one pair of scales (0.5, 1) chains any set of scales afterwards.
 
-Unusual here: the fusion has two modes. The published, *exact* one brings every view to its own input's size first; the
-*fast* one fuses on the segmenter's own grid and enlarges only the result. Sizes are whole-number arithmetic, so they
-stay right at odd sizes and in a traced graph. Only torch is imported.
+The fusion has two modes. The published, *exact* one brings every view to its own input's size first. The *fast* one
+fuses on the segmenter's own grid and enlarges only the result.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from polyscale.scales import check_scales, scaled_size
+from polyscale.views import Fused, View, look, resize
 
 __all__ = [
     "Fused",
     "HierarchicalMultiScale",
+    "MultiScale",
     "View",
-    "at_size",
+    "chained_weights",
     "check_scales",
     "fuse",
     "fuse_on_grid",
@@ -32,100 +33,6 @@ __all__ = [
     "resize",
     "scaled_size",
 ]
-
-LARGEST_SCALE = 16
-"""A typing error beyond it would ask for more memory than any machine has."""
-
-
-class View(NamedTuple):
-    """What a segmenter says of one image at one scale."""
-
-    logits: Tensor
-    """Class logits, (N, C, h, w)."""
-    attention: Tensor | None = None
-    """Trust in this scale against every finer one, (N, 1, h, w) in [0, 1]; None where the network has no attention
-    head.
-    """
-    aux: Tensor | None = None
-    """Auxiliary class logits (OCR's), (N, C, h, w)."""
-    features: Tensor | None = None
-    """The decoder's features, (N, F, h', w'), on the decoder's own grid; None where nobody asked for them."""
-
-
-class Fused(NamedTuple):
-    """The result at the image's size, and the views it was made of."""
-
-    logits: Tensor
-    """Class logits, (N, C, H, W)."""
-    aux: Tensor | None
-    """Auxiliary class logits fused by the same attention, (N, C, H, W)."""
-    views: dict[float, View]
-    """Scale -> its view, finest first: at floor(H * scale) x floor(W * scale), or on the segmenter's grid (fast)."""
-
-
-def check_scales(scales: Sequence[float]) -> tuple[float, ...]:
-    """Finest first, once each.
-
-    Raises:
-        ValueError: a scale is not positive or above ``LARGEST_SCALE``, or 1 is not among them (its size is the result's
-            size).
-    """
-    ordered = tuple(sorted({float(scale) for scale in scales}, reverse=True))
-    if not ordered or ordered[-1] <= 0:
-        raise ValueError(f"scales must be positive numbers, got {list(scales)}; for example 0.5,1,2")
-    if ordered[0] > LARGEST_SCALE:
-        raise ValueError(f"scales must be at most {LARGEST_SCALE}, got {list(scales)}; for example 0.5,1,2")
-    if 1.0 not in ordered:
-        raise ValueError(f"scales must contain 1, whose size is the result's; got {list(scales)}, for example 0.5,1,2")
-    return ordered
-
-
-def scaled_size(size: Sequence[int], scale: float) -> tuple[int, int]:
-    """floor(side * scale) for each side, at least 1; exact also where float products are not, such as 100 * 0.29."""
-    factor = Fraction(str(scale))
-    height, width = (side * factor.numerator // factor.denominator for side in size)
-    return (height if height > 1 else 1), (width if width > 1 else 1)
-
-
-def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Bilinear resizing with pixel centres aligned; ``x`` (N, C, h, w) itself where it has that size already."""
-    height, width = size
-    if x.shape[-2:] == (height, width):
-        return x
-    return functional.interpolate(x, size=(height, width), mode="bilinear", align_corners=False)
-
-
-def look(
-    segmenter: Callable[[Tensor], View], images: Tensor, scale: float, features: bool = False, grid: bool = False
-) -> View:
-    """Show ``images`` (N, 3, H, W) to the segmenter at one scale.
-
-    Args:
-        segmenter: (N, 3, h, w) -> View, on any grid.
-        images: at scale 1.
-        scale: above 0.
-        features: keep the decoder's features, as they are; they take memory and few need them.
-        grid: leave the view on the segmenter's grid.
-
-    Returns:
-        The view in at least float32, its logits, attention and aux brought to the scaled input's size or, with
-        ``grid``, as they are.
-    """
-    scaled = resize(images, scaled_size(images.shape[-2:], scale))
-    logits, attention, aux, kept = segmenter(scaled)
-    attention, aux = (None if x is None else _at_least_float32(x) for x in (attention, aux))
-    view = View(_at_least_float32(logits), attention, aux, kept if features else None)
-    return view if grid else at_size(view, scaled.shape[-2:])
-
-
-def at_size(view: View, size: Sequence[int]) -> View:
-    """The view with its logits, attention and aux brought to ``size``; its features stay as they are."""
-    attention, aux = (None if x is None else resize(x, size) for x in (view.attention, view.aux))
-    return View(resize(view.logits, size), attention, aux, view.features)
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def fuse(views: Mapping[float, View]) -> Fused:
@@ -169,15 +76,20 @@ def _chain(views: Mapping[float, View], shrink: bool) -> Fused:
     finest = views[scales[0]]
     logits, aux = finest.logits, finest.aux
     for scale in scales[1:]:
-        view = views[scale]
-        if view.attention is None:
-            raise ValueError(
-                f"the view at scale {scale:g} has no attention map: the segmenter needs a scale-attention head"
-            )
+        view, attention = views[scale], _attention(views, scale)
         blend = _blend_down if shrink and scale >= 1 else _blend_up
-        logits = blend(logits, view.logits, view.attention)
-        aux = None if aux is None or view.aux is None else blend(aux, view.aux, view.attention)
+        logits = blend(logits, view.logits, attention)
+        aux = None if aux is None or view.aux is None else blend(aux, view.aux, attention)
     return Fused(logits, aux, {scale: views[scale] for scale in scales})
+
+
+def _attention(views: Mapping[float, View], scale: float) -> Tensor:
+    attention = views[scale].attention
+    if attention is None:
+        raise ValueError(
+            f"the view at scale {scale:g} has no attention map: the segmenter needs a scale-attention head"
+        )
+    return attention
 
 
 def _blend_down(fused: Tensor, logits: Tensor, attention: Tensor) -> Tensor:
@@ -189,7 +101,116 @@ def _blend_up(fused: Tensor, logits: Tensor, attention: Tensor) -> Tensor:
     return resize(attention * logits, size) + (1 - resize(attention, size)) * fused
 
 
-class HierarchicalMultiScale(nn.Module):
+def chained_weights(views: Mapping[float, View]) -> dict[float, Tensor]:
+    """What ``fuse`` multiplies each scale's logits by (arXiv:2005.10821, section 3.1, with the recursion written out).
+
+    A scale counts ``a_s`` times what every coarser scale has left over, and the finest all of the rest. Below scale 1
+    the attention is resized on its own, whereas the fusion resizes it multiplied by the logits, so the weights describe
+    that step up to interpolation.
+
+    Args:
+        views: scale -> view at that scale's input size; 1 must be among the scales.
+
+    Returns:
+        Scale -> (N, 1, H, W), or (N, C, H, W) with one map a class, float32 at the size of scale 1, finest scale first.
+        They sum to 1 over the scales.
+
+    Raises:
+        ValueError: scale 1 is missing, or a view other than the finest has no attention.
+    """
+    finest, *coarser = check_scales(list(views))
+    weights = {finest: torch.ones_like(views[finest].logits[:, :1], dtype=torch.float32)}
+    for scale in coarser:
+        attention = _attention(views, scale).float()
+        size = weights[finest].shape[-2:] if scale < 1 else attention.shape[-2:]
+        attention = resize(attention, size)
+        weights = {finer: (1 - attention) * resize(weight, size) for finer, weight in weights.items()}
+        weights[scale] = attention
+    return weights
+
+
+class MultiScale(nn.Module):
+    """A network of several scales: a segmenter, and a way of combining what it says of an image at each scale.
+
+    The four methods of the paper's comparison derive from it. A module of your own that does so too can be trained,
+    evaluated, used and exported like them: it writes ``combine`` and, where its weights differ, ``weights``.
+
+    Args:
+        segmenter: (N, 3, h, w) -> View, on any grid.
+        train_scales: scales of a training step.
+        eval_scales: scales used where none are asked for.
+        fixed: no other scales than ``eval_scales`` can be used.
+
+    Attributes:
+        method: the name of the way of combining scales.
+        config: the ``ModelConfig`` that it was built from, which a checkpoint keeps; None for a module of your own.
+    """
+
+    method = "own"
+    config: Any = None
+
+    def __init__(
+        self, segmenter: nn.Module, train_scales: Sequence[float], eval_scales: Sequence[float], fixed: bool = False
+    ) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+        self.train_scales = check_scales(train_scales)
+        self.eval_scales = check_scales(eval_scales)
+        self.fixed = fixed
+
+    def forward(self, images: Tensor, scales: Sequence[float] | None = None) -> Fused:
+        """Images (N, 3, H, W), RGB in [0, 1], to logits (N, C, H, W) and the view of each scale.
+
+        Raises:
+            ValueError: scales without 1, or scales that the method cannot take.
+        """
+        return self.combine(images, self.choose(scales))
+
+    def combine(self, images: Tensor, scales: tuple[float, ...]) -> Fused:
+        """Look at each of ``scales``, finest first as ``choose`` gives them, and combine the views."""
+        raise NotImplementedError
+
+    def choose(self, scales: Sequence[float] | None = None) -> tuple[float, ...]:
+        """The scales to look at, finest first: those asked for, or ``eval_scales``.
+
+        Raises:
+            ValueError: scales without 1, or scales that the method cannot take.
+        """
+        if scales is None:
+            return self.eval_scales
+        chosen = check_scales(scales)
+        if self.fixed and chosen != self.eval_scales:
+            fixed, asked = (",".join(f"{scale:g}" for scale in sorted(some)) for some in (self.eval_scales, chosen))
+            raise ValueError(
+                f"method {self.method!r} is bound to scales {fixed}, got {asked}; leave the scales out, or use "
+                "a network of method hierarchical or average"
+            )
+        return chosen
+
+    def weights(self, views: Mapping[float, View]) -> dict[float, Tensor]:
+        """How much each scale counts in the result, pixel by pixel: the same for all, unless a method says otherwise.
+
+        Args:
+            views: scale -> view at that scale's input size (see ``at_input_sizes``).
+
+        Returns:
+            Scale -> (N, 1, H, W), or (N, C, H, W) with one map a class, float32 at the size of scale 1, finest first.
+        """
+        ones = torch.ones_like(views[1.0].logits[:, :1], dtype=torch.float32)
+        return {scale: ones / len(views) for scale in check_scales(list(views))}
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The parts of the network that have a name: backbone, decoder, attention, as far as there are such."""
+        found = {name: getattr(self.segmenter, name, None) for name in ("backbone", "decoder", "attention")}
+        return {name: part for name, part in found.items() if isinstance(part, nn.Module)}
+
+    def part_of(self) -> dict[str, str]:
+        """The part of each parameter and buffer by its name; what belongs to no part counts as the decoder's."""
+        owner = {id(x): name for name, part in self.parts().items() for x in part.state_dict(keep_vars=True).values()}
+        return {name: owner.get(id(x), "decoder") for name, x in self.state_dict(keep_vars=True).items()}
+
+
+class HierarchicalMultiScale(MultiScale):
     """A segmenter that is shown each scale in turn; its views are fused by their attention.
 
     Training uses one pair of scales, inference any set that contains 1.
@@ -200,19 +221,33 @@ class HierarchicalMultiScale(nn.Module):
         skip_finest: False runs the attention head at the finest scale too, as the released training code does: the
             result is the same, but the head's batch-norm statistics then count that scale as well.
         fast: fuse on the segmenter's grid; the views are left there.
+        train_scales: scales of a training step.
+        eval_scales: scales used where none are asked for.
     """
 
-    def __init__(self, segmenter: nn.Module, skip_finest: bool = True, fast: bool = False) -> None:
-        super().__init__()
-        self.segmenter = segmenter
+    method = "hierarchical"
+
+    def __init__(
+        self,
+        segmenter: nn.Module,
+        skip_finest: bool = True,
+        fast: bool = False,
+        train_scales: Sequence[float] = (0.5, 1.0),
+        eval_scales: Sequence[float] = (0.5, 1.0, 2.0),
+    ) -> None:
+        super().__init__(segmenter, train_scales, eval_scales)
         self.skip_finest = skip_finest
         self.fast = fast
 
-    def forward(self, images: Tensor, scales: Sequence[float] = (0.5, 1.0)) -> Fused:
-        """Images (N, 3, H, W) to logits (N, C, H, W), auxiliary logits and the view of each scale."""
+    def combine(self, images: Tensor, scales: tuple[float, ...]) -> Fused:
+        """Look at each scale, and fuse."""
         # Coarsest first: batch-norm statistics are updated in the order of the published training.
-        finest, *coarser = check_scales(scales)
+        finest, *coarser = scales
         views = {scale: look(self.segmenter, images, scale, grid=self.fast) for scale in reversed(coarser)}
         plain = getattr(self.segmenter, "without_attention", self.segmenter) if self.skip_finest else self.segmenter
         views[finest] = look(plain, images, finest, grid=self.fast)
         return fuse_on_grid(views, images.shape[-2:]) if self.fast else fuse(views)
+
+    def weights(self, views: Mapping[float, View]) -> dict[float, Tensor]:
+        """The products of attentions down the chain; see ``chained_weights``."""
+        return chained_weights(views)

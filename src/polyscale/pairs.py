@@ -1,21 +1,22 @@
 """Hierarchical attention read from two neighbouring scales at once (the authors' released code, its second variant).
 
 The published head sees the features of one scale and judges it against every finer one. Here it sees the features of a
-scale and of the next finer one, side by side; the fusion is the same. Only torch and ``multiscale`` are imported.
+scale and of the next finer one, side by side; the fusion is the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from polyscale.multiscale import Fused, check_scales, fuse, fuse_on_grid, look, resize
+from polyscale.multiscale import MultiScale, chained_weights, fuse, fuse_on_grid
+from polyscale.views import Fused, View, look, resize
 
 __all__ = ["PairwiseMultiScale"]
 
 
-class PairwiseMultiScale(nn.Module):
+class PairwiseMultiScale(MultiScale):
     """A segmenter that is shown each scale in turn; the trust in a scale is read from it and the next finer one.
 
     Like ``HierarchicalMultiScale`` it is trained on one pair of scales and chains any set that contains 1 afterwards.
@@ -25,23 +26,30 @@ class PairwiseMultiScale(nn.Module):
         head: (N, 2F, h, w) -> (N, 1, h, w) in [0, 1]: the features of a scale first, then those of the next finer one,
             resized to the first ones' size.
         fast: fuse on the segmenter's grid; the views are left there.
+        train_scales: scales of a training step.
+        eval_scales: scales used where none are asked for.
     """
 
-    def __init__(self, segmenter: nn.Module, head: nn.Module, fast: bool = False) -> None:
-        super().__init__()
-        self.segmenter = segmenter
+    method = "hierarchical"
+
+    def __init__(
+        self,
+        segmenter: nn.Module,
+        head: nn.Module,
+        fast: bool = False,
+        train_scales: Sequence[float] = (0.5, 1.0),
+        eval_scales: Sequence[float] = (0.5, 1.0, 2.0),
+    ) -> None:
+        super().__init__(segmenter, train_scales, eval_scales)
         self.head = head
         self.fast = fast
 
-    def forward(self, images: Tensor, scales: Sequence[float] = (0.5, 1.0)) -> Fused:
-        """Images (N, 3, H, W) to logits (N, C, H, W), auxiliary logits and the view of each scale.
-
-        The finest view has no attention: there is none finer to compare with.
-        """
-        order = check_scales(scales)
+    def combine(self, images: Tensor, scales: tuple[float, ...]) -> Fused:
+        """Look at each scale, and fuse. The finest view has no attention: there is none finer to compare with."""
         # Coarsest first: batch-norm statistics are updated in the order of the published training.
-        views = {scale: look(self.segmenter, images, scale, features=True, grid=self.fast) for scale in reversed(order)}
-        for finer, scale in pairwise(order):
+        order = tuple(reversed(scales))
+        views = {scale: look(self.segmenter, images, scale, features=True, grid=self.fast) for scale in order}
+        for finer, scale in pairwise(scales):
             own, other = views[scale].features, views[finer].features
             assert own is not None, "the segmenter gives no features"
             assert other is not None, "the segmenter gives no features"
@@ -50,3 +58,11 @@ class PairwiseMultiScale(nn.Module):
             views[scale] = views[scale]._replace(attention=resize(attention, views[scale].logits.shape[-2:]))
         views = {scale: view._replace(features=None) for scale, view in views.items()}
         return fuse_on_grid(views, images.shape[-2:]) if self.fast else fuse(views)
+
+    def weights(self, views: Mapping[float, View]) -> dict[float, Tensor]:
+        """The products of attentions down the chain; see ``chained_weights``."""
+        return chained_weights(views)
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The attention is the head over pairs."""
+        return {**super().parts(), "attention": self.head}

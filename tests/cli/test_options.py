@@ -1,7 +1,5 @@
 import pytest
 
-from polyscale import multiscale
-from polyscale.cli import options
 from polyscale.cli.options import parse_scales, parse_size
 from polyscale.errors import UserError
 
@@ -34,7 +32,3 @@ def test_size():
 def test_wrong_sizes_say_what_is_right(text):
     with pytest.raises(UserError, match="HEIGHTxWIDTH"):
         parse_size(text)
-
-
-def test_the_largest_scale_is_that_of_the_method():
-    assert options.LARGEST_SCALE == multiscale.LARGEST_SCALE

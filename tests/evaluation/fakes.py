@@ -82,8 +82,6 @@ def network(method, num_classes=4):
     else:
         kinds = {"hierarchical": HierarchicalMultiScale, "single": SingleScale, "average": AveragePooling}
         model = kinds[method](segmenter)
-    model.method = method
-    model.eval_scales = (1.0,) if method == "single" else (0.5, 1.0, 2.0)
     return model
 
 

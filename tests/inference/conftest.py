@@ -28,27 +28,18 @@ class Stride4(nn.Module):
         return View(8 * self.logits(x), (4 * self.attention(x)).sigmoid(), None, x)
 
 
-class Network(nn.Module):
-    def __init__(self, method, num_classes, softmax=True):
-        super().__init__()
-        segmenter = Stride4(num_classes)
-        self.method = "hierarchical" if method == "fast" else method
-        self.eval_scales = (1.0,) if method == "single" else (0.5, 1.0, 2.0)
-        self.combined = {
-            "hierarchical": lambda: HierarchicalMultiScale(segmenter),
-            "fast": lambda: HierarchicalMultiScale(segmenter, fast=True),
-            "single": lambda: SingleScale(segmenter),
-            "average": lambda: AveragePooling(segmenter),
-            "explicit": lambda: ExplicitMultiScale(segmenter, nn.Conv2d(24, 3, 1), self.eval_scales, softmax),
-        }[method]()
-
-    def forward(self, images, scales=None):
-        return self.combined(images, self.eval_scales if scales is None else scales)
-
-
 def network(method="hierarchical", num_classes=3, softmax=True):
     torch.manual_seed(0)
-    return Network(method, num_classes, softmax)
+    segmenter = Stride4(num_classes)
+    match method:
+        case "hierarchical" | "fast":
+            return HierarchicalMultiScale(segmenter, fast=method == "fast")
+        case "single":
+            return SingleScale(segmenter)
+        case "average":
+            return AveragePooling(segmenter)
+        case "explicit":
+            return ExplicitMultiScale(segmenter, nn.Conv2d(24, 3, 1), (0.5, 1.0, 2.0), softmax)
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from polyscale.errors import UserError
-from polyscale.inference import predictor as module
 from polyscale.inference.predictor import Predictor, load
+from polyscale.looker import choose_device
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (33, 47), (64, 32)])
@@ -141,8 +141,8 @@ def test_scales_can_be_chosen(predictor, photo):
         ("hierarchical", (-1, 1), "must be positive"),
         ("hierarchical", (), "must be positive"),
         ("average", (1, float("nan")), "must be positive"),
-        ("single", (0.5, 1), "method 'single', bound to 1,"),
-        ("explicit", (0.5, 1), "method 'explicit', bound to 2, 1, 0.5,"),
+        ("single", (0.5, 1), "method 'single' is bound to scales 1,"),
+        ("explicit", (0.5, 1), "method 'explicit' is bound to scales 0.5,1,2,"),
     ],
 )
 def test_scales_that_do_not_suit_are_refused(build, space, photo, method, scales, message):
@@ -187,15 +187,15 @@ def test_too_little_memory_is_said_in_one_line(predictor, photo, monkeypatch):
     def fail(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 40 GiB.\nmore\nlines")
 
-    monkeypatch.setattr(predictor, "_pass", fail)
-    with pytest.raises(UserError, match="47 x 33 pixels at scales 2, 1, 0.5 does not fit into memory") as raised:
+    monkeypatch.setattr(predictor.model, "combine", fail)
+    with pytest.raises(UserError, match="47 x 33 pixels at scales 0.5, 1, 2 does not fit into memory") as raised:
         predictor.predict(photo())
     assert "\n" not in str(raised.value)
 
 
 def test_a_network_that_diverged_gives_no_labels(build, space, photo):
     network = build()
-    network.combined.segmenter.logits.weight.data.fill_(torch.nan)
+    network.segmenter.logits.weight.data.fill_(torch.nan)
     with pytest.raises(UserError, match="not finite"):
         Predictor(network, space).predict(photo(20, 24))
 
@@ -204,7 +204,7 @@ def test_an_error_of_the_network_is_not_disguised(predictor, photo, monkeypatch)
     def fail(*_):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(predictor, "_pass", fail)
+    monkeypatch.setattr(predictor.model, "combine", fail)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         predictor.predict(photo())
 
@@ -230,4 +230,4 @@ def test_loading_needs_a_checkpoint(tmp_path):
 
 
 def test_the_default_device_is_the_first_gpu_or_the_cpu():
-    assert module.choose_device(None).type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert choose_device(None).type == ("cuda" if torch.cuda.is_available() else "cpu")

@@ -17,12 +17,12 @@ from polyscale.labels import LabelClass, LabelSpace
 from polyscale.models import (
     ModelConfig,
     MultiScaleConfig,
-    MultiScaleModel,
     build_model,
     load_checkpoint,
     read_metadata,
     save_checkpoint,
 )
+from polyscale.multiscale import MultiScale
 
 SPACE = LabelSpace(
     name="two", classes=(LabelClass(name="a", color=(1, 2, 3)), LabelClass(name="b", color=(4, 5, 6), ids=(9,)))
@@ -37,7 +37,7 @@ def tiny(**multiscale: Any) -> ModelConfig:
     )
 
 
-def build(**multiscale: Any) -> MultiScaleModel:
+def build(**multiscale: Any) -> MultiScale:
     torch.manual_seed(0)
     return build_model(tiny(**multiscale), SPACE).eval()
 
@@ -62,7 +62,7 @@ def test_fusion_is_exact_or_fast() -> None:
     torch.testing.assert_close(fast.logits, exact.logits, rtol=0, atol=0.1 * float(exact.logits.abs().max()))
 
 
-def without_padding(model: MultiScaleModel) -> MultiScaleModel:
+def without_padding(model: MultiScale) -> MultiScale:
     published = build_model(model.config.model_copy(update={"pad": False}), SPACE).eval()
     published.load_state_dict(model.state_dict())
     return published
@@ -157,7 +157,7 @@ def test_only_the_hierarchical_form_has_a_scale_attention_head_in_the_segmenter(
     for method in METHODS:
         names = [name for name, _ in build(method=method).named_parameters()]
         assert any("segmenter.attention" in name for name in names) == (method == "hierarchical")
-        assert any(name.startswith("combined.head") for name in names) == (method == "explicit")
+        assert any(name.startswith("head") for name in names) == (method == "explicit")
 
 
 def test_initial_attention_is_what_was_asked_for() -> None:
@@ -266,9 +266,9 @@ def test_attention_from_pairs_and_a_head_without_batch_norm(tmp_path: Path) -> N
         images = torch.rand(1, 3, 21, 30)
         with torch.inference_mode():
             torch.testing.assert_close(loaded(images).logits, model(images).logits)
-    assert pairs.combined.head[0].in_channels == 2 * 8
+    assert pairs.head[0].in_channels == 2 * 8
     # The released head's border: two pixels more than the features have.
-    assert plain.combined.head(torch.zeros(1, 24, 5, 7)).shape == (1, 3, 7, 9)
+    assert plain.head(torch.zeros(1, 24, 5, 7)).shape == (1, 3, 7, 9)
 
 
 @pytest.mark.parametrize(

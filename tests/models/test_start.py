@@ -9,11 +9,12 @@ import torch
 from polyscale.config import validate
 from polyscale.errors import UserError
 from polyscale.labels import LabelClass, LabelSpace
-from polyscale.models import ModelConfig, MultiScaleModel, build_model, save_checkpoint
+from polyscale.models import ModelConfig, build_model, save_checkpoint
 from polyscale.models.start import start_from
+from polyscale.multiscale import MultiScale
 
 
-def build(method: str, num_classes: int, seed: int, **backbone: Any) -> MultiScaleModel:
+def build(method: str, num_classes: int, seed: int, **backbone: Any) -> MultiScale:
     config = {
         "backbone": {"name": "tiny"} | backbone,
         "decoder": {"kind": "light", "light_channels": 8},

@@ -21,8 +21,8 @@ def test_each_group_has_its_rate_and_its_parameters(method: Any) -> None:
     model = build_model(config, 3)
     optimizer = build_optimizer(model, OptimizerConfig(lr=1.0, backbone_lr_factor=0.5, attention_lr_factor=0.25))
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
-    parts = {"combined.segmenter.backbone.": 0.5, "combined.segmenter.decoder.": 1.0}
-    parts |= {"combined.segmenter.attention.": 0.25, "combined.head.": 0.25}
+    parts = {"segmenter.backbone.": 0.5, "segmenter.decoder.": 1.0}
+    parts |= {"segmenter.attention.": 0.25, "head.": 0.25}
     seen = set()
     for name, parameter in model.named_parameters():
         (prefix,) = (prefix for prefix in parts if name.startswith(prefix))

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from polyscale.autolabel.records import file_digest
-from polyscale.errors import UserError
-from polyscale.inference.predictor import Precision, Predictor, load
+from polyscale.looker import Looker, Precision
+from polyscale.models.checkpoint import load_checkpoint
 
 __all__ = ["Looked", "Teacher"]
 
@@ -43,49 +43,20 @@ class Teacher:
     def __init__(
         self, path: str | Path, scales: Sequence[float] | None, flip: bool, device: str | None, precision: Precision
     ) -> None:
-        self._predictor: Predictor = load(path, device, precision)
+        checkpoint = load_checkpoint(path)
+        self._looker = Looker(checkpoint.model, device, precision)
         self.fingerprint = file_digest(Path(path))
-        self.label_space = self._predictor.label_space
-        self.scales = self._predictor.check_scales(scales)
+        self.label_space = checkpoint.label_space
+        self.scales = self._looker.choose(scales)
         self.flip = flip
-        self.device = self._predictor.device
+        self.device = self._looker.device
 
-    @torch.inference_mode()
     def look(self, images: np.ndarray[Any, np.dtype[np.uint8]]) -> Looked:
         """Classes and confidence of images (N, H, W, 3) uint8.
-
-        A batch that does not fit into memory is looked at one image at a time.
 
         Raises:
             UserError: one image does not fit into memory, or the network's output is not finite.
         """
-        try:
-            return self._look(images)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
-                raise
-        if len(images) == 1:
-            height, width = images.shape[1:3]
-            raise UserError(
-                f"an image of {width} x {height} pixels does not fit into memory; use fewer or smaller scales"
-            )
-        parts = [self.look(images[number : number + 1]) for number in range(len(images))]
-        return Looked(np.concatenate([part.classes for part in parts]), np.concatenate([p.confidence for p in parts]))
-
-    def _look(self, images: np.ndarray[Any, np.dtype[np.uint8]]) -> Looked:
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).contiguous().float() / 255
-        probabilities = self._probabilities(pixels)
-        if self.flip:
-            probabilities = (probabilities + self._probabilities(pixels.flip(3)).flip(3)) / 2
-        confidence, classes = probabilities.max(dim=1)
-        if not bool(confidence.isfinite().all()):
-            raise UserError(
-                "the teacher's output is not finite: its training diverged or the checkpoint is damaged; "
-                "try an earlier checkpoint"
-            )
+        confidence, classes = self._looker.look(pixels, self.scales, self.flip).probabilities.max(dim=1)
         return Looked(classes.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy())
-
-    def _probabilities(self, pixels: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._predictor.precision == "bfloat16"):
-            logits: torch.Tensor = self._predictor.model(pixels, self.scales).logits
-        return logits.float().softmax(dim=1)

@@ -97,17 +97,16 @@ def run_demo(out: Path, seed: int = 0, overrides: Sequence[str] = ()) -> tuple[P
 
 def _example(predictor: "Predictor", data: "SegmentationData", index: int) -> "Example":
     """One validation image: its truth, the fused result, what each scale says alone, and how much each counts."""
-    from polyscale.attention import at_input_sizes, effective_weights
     from polyscale.crops.transforms import to_tensor
     from polyscale.multiscale import resize
     from polyscale.report import example
 
     sample = data.read(index)
     assert sample.labels is not None
-    fused = predictor.model(to_tensor(sample.image)[None].to(predictor.device), SCALES)
+    fused = predictor.looker.see(to_tensor(sample.image)[None], SCALES)
     size = sample.labels.shape
     alone = {scale: resize(view.logits, size)[0].argmax(0).byte().cpu().numpy() for scale, view in fused.views.items()}
-    weights = effective_weights(at_input_sizes(fused.views, size), predictor.method)
+    weights = predictor.model.weights(fused.views)
     attention = {scale: weight[0, 0].cpu().numpy() for scale, weight in weights.items()}
     labels = fused.logits[0].argmax(0).byte().cpu().numpy()
     return example(sample.name, sample.image, labels, data.label_space, sample.labels, attention, alone)

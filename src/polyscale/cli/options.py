@@ -1,6 +1,5 @@
 """Arguments and options that several commands share, and how their text is read."""
 
-import math
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import typer
 
 from polyscale.errors import UserError
+from polyscale.scales import check_scales
 
 __all__ = [
     "CheckpointArgument",
@@ -20,10 +20,6 @@ __all__ = [
     "parse_scales",
     "parse_size",
 ]
-
-
-LARGEST_SCALE = 16
-"""A typing error beyond it would ask for more memory than any machine has."""
 
 
 class Precision(str, Enum):
@@ -59,21 +55,18 @@ def parse_scales(text: str | None) -> tuple[float, ...] | None:
     """``"0.5,1,2"`` as numbers in the order given; None stays None (the network's own scales).
 
     Raises:
-        UserError: not numbers, not positive, above ``LARGEST_SCALE``, or 1 is not among them.
+        UserError: not numbers, or no set of scales (see ``check_scales``).
     """
     if text is None:
         return None
-    parts = [part.strip() for part in text.split(",") if part.strip()]
     try:
-        scales = tuple(float(part) for part in parts)
+        scales = tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError:
         raise UserError(f"--scales must be numbers parted by commas, got {text!r}; for example 0.5,1,2") from None
-    if not scales or not all(math.isfinite(scale) and scale > 0 for scale in scales):
-        raise UserError(f"--scales must be positive numbers, got {text!r}; for example 0.5,1,2")
-    if max(scales) > LARGEST_SCALE:
-        raise UserError(f"--scales must be at most {LARGEST_SCALE}, got {text!r}; for example 0.5,1,2")
-    if 1.0 not in scales:
-        raise UserError(f"--scales must contain 1, whose size is the result's, got {text!r}; for example 0.5,1,2")
+    try:
+        check_scales(scales)
+    except ValueError as error:
+        raise UserError(f"--{error}") from None
     return scales
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from polyscale.labels import IGNORE
 from polyscale.metrics import FIXED_POINT
-from polyscale.multiscale import check_scales
+from polyscale.scales import check_scales
 
 __all__ = ["AttentionTable", "AttentionTotals"]
 

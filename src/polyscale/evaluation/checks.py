@@ -8,44 +8,35 @@ from typing import TYPE_CHECKING
 
 from polyscale.errors import UserError
 from polyscale.labels import LabelSpace
-from polyscale.multiscale import check_scales
+from polyscale.multiscale import MultiScale
+from polyscale.scales import check_scales
 
 if TYPE_CHECKING:
     from polyscale.data.items import SegmentationData
 
-__all__ = ["check_classes", "check_items", "check_scale_set", "no_mask"]
+__all__ = ["check_classes", "check_items", "choose_scales", "no_mask"]
 
 
-def check_scale_set(
-    method: str, asked: Sequence[float] | None, default: Sequence[float], compare: bool
+def choose_scales(
+    model: MultiScale, asked: Sequence[float] | None, compare: bool
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """All scales to look at, and those of the network's own result, both finest first.
 
     Args:
-        method: how the network combines scales.
+        model: the network.
         asked: the scales asked for, or None.
-        default: the network's own evaluation scales.
-        compare: scales are to be compared, so a network of one scale may be shown others.
+        compare: scales are to be compared, so a network of scale 1 may be shown others.
 
     Raises:
-        UserError: 1 is not among the scales, or they do not suit the method.
+        UserError: 1 is not among the scales, or the network cannot take them.
     """
-    scales = default if asked is None else asked
     try:
-        ordered = check_scales(scales)
+        if compare and asked is not None and model.fixed and model.eval_scales == (1.0,):
+            return check_scales(asked), (1.0,)
+        chosen = model.choose(asked)
     except ValueError as error:
         raise UserError(str(error)) from None
-    if method == "single" and ordered != (1.0,):
-        if not compare:
-            raise UserError(
-                f"method 'single' looks at scale 1 only, got scales {list(scales)}; "
-                "give scale 1, or compare scales as well"
-            )
-        return ordered, (1.0,)
-    if method == "explicit" and ordered != check_scales(default):
-        fixed = ",".join(f"{scale:g}" for scale in sorted(default))
-        raise UserError(f"method 'explicit' is bound to its training scales {fixed}, got {list(scales)}; give those")
-    return ordered, ordered
+    return chosen, chosen
 
 
 def check_items(data: "SegmentationData") -> None:

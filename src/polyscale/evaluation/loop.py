@@ -10,16 +10,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from polyscale.attention import at_input_sizes, effective_weights
 from polyscale.baselines import average_probabilities
 from polyscale.errors import UserError
 from polyscale.evaluation.attention import AttentionTotals
-from polyscale.evaluation.checks import check_classes, check_items, check_scale_set, no_mask
+from polyscale.evaluation.checks import check_classes, check_items, choose_scales, no_mask
 from polyscale.evaluation.result import Evaluation
 from polyscale.evaluation.rows import (
     AVERAGE_PROBABILITIES,
@@ -30,9 +29,11 @@ from polyscale.evaluation.rows import (
     row_names,
 )
 from polyscale.labels import LabelSpace
+from polyscale.looker import see
 from polyscale.metrics import SegmentationScores, top_class
-from polyscale.multiscale import Fused, View, look
+from polyscale.multiscale import MultiScale
 from polyscale.processes import largest_over_ranks, rank_and_world, sum_over_ranks
+from polyscale.views import Fused, View
 
 if TYPE_CHECKING:
     from polyscale.data.items import Sample, SegmentationData
@@ -43,7 +44,7 @@ Views = dict[float, View]
 
 
 def evaluate(
-    model: nn.Module,
+    model: MultiScale,
     data: "SegmentationData",
     scales: Sequence[float] | None = None,
     *,
@@ -63,10 +64,10 @@ def evaluate(
     result.
 
     Args:
-        model: has ``segmenter``, ``method``, ``eval_scales`` and ``forward(images (N, 3, H, W), scales) -> Fused``.
+        model: the network.
         data: items with masks.
-        scales: 1 among them; by default the network's ``eval_scales``. With ``compare`` a network of method "single"
-            may be given several; its own row keeps scale 1.
+        scales: 1 among them; by default the network's ``eval_scales``. With ``compare`` a network that looks at scale 1
+            only may be given several; its own row keeps scale 1.
         flip: the network's own result is the mean of the probabilities of the image and of its mirrored pass.
         compare: also score each scale alone, the averages of probabilities and of logits and, where the method is
             hierarchical, constant attention, on the same views. They see no mirrored image, except the row that says
@@ -84,8 +85,8 @@ def evaluate(
             data set is empty, or the network's output is not finite.
     """
     started = time.perf_counter()
-    space, method = data.label_space, str(model.method)
-    ordered, own = check_scale_set(method, scales, cast("Sequence[float]", model.eval_scales), compare)
+    space = data.label_space
+    ordered, own = choose_scales(model, scales, compare)
     check_items(data)
     if label_space is not None:
         check_classes(label_space, space)
@@ -93,10 +94,10 @@ def evaluate(
     model.to(place)
     rows = {
         name: SegmentationScores(space, boundary=boundary, calibration=calibration and name == FUSED)
-        for name in row_names(method, ordered, flip, compare)
+        for name in row_names(model.method, ordered, flip, compare)
     }
-    attention = AttentionTotals(space.names, own) if method in ("hierarchical", "explicit") else None
-    pass_over = _Pass(model, method, ordered if compare else own, own, flip, autocast, rows, attention)
+    attention = AttentionTotals(space.names, own) if model.method not in ("single", "average") else None
+    pass_over = _Pass(model, ordered if compare else own, own, flip, autocast, rows, attention)
 
     rank, world = rank_and_world()
     indices = range(rank, len(data), world)
@@ -118,7 +119,7 @@ def evaluate(
     metadata = {
         **(details or {}),
         "label_space": space.name,
-        "method": method,
+        "method": model.method,
         "scales": sorted(own),
         "compared_scales": sorted(ordered) if compare else None,
         "flip": flip,
@@ -138,8 +139,7 @@ def evaluate(
 class _Pass:
     """What happens to one image; holds the accumulators."""
 
-    model: nn.Module
-    method: str
+    model: MultiScale
     scales: tuple[float, ...]
     """All scales to look at."""
     own: tuple[float, ...]
@@ -154,10 +154,10 @@ class _Pass:
         fused, views = self._look(name, images)
         if self.attention is not None:
             own = {scale: views[scale] for scale in self.own}
-            self.attention.update(effective_weights(own, self.method), labels)
+            self.attention.update(self.model.weights(own), labels)
         average = None
         if len(self.rows) > 1:
-            for row, scores in comparisons(views, self.method):
+            for row, scores in comparisons(views, self.model.method):
                 self.rows[row].update(top_class(scores)[1], labels)
                 if row == AVERAGE_PROBABILITIES and self.flip:
                     average = scores
@@ -179,25 +179,18 @@ class _Pass:
         self.rows[FUSED].update(result, labels)
 
     def _look(self, name: str, images: Tensor) -> tuple[Fused, Views]:
-        """The network's own result, and the view of each scale without what no score needs."""
-        segmenter = cast("Callable[[Tensor], View]", self.model.segmenter)
-        with torch.autocast(images.device.type, self.autocast, enabled=self.autocast is not None):
-            fused: Fused = self.model(images, self.own)
-            views = {s: fused.views[s] if s in fused.views else look(segmenter, images, s) for s in self.scales}
+        """The network's own result, and the view of each scale."""
+        try:
+            fused = see(self.model, images, self.own, self.scales, self.autocast)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
         num_classes, expected = fused.logits.shape[1], self.rows[FUSED].label_space
         if num_classes != expected.num_classes:
             raise UserError(
                 f"the network has {num_classes} classes, but the data's label space {expected.name!r} has "
                 f"{expected.num_classes}; evaluate on data of the label space that the network was trained for"
             )
-        if not fused.logits.amax().isfinite():
-            raise UserError(
-                f"the network's output for {name!r} is not finite: its training diverged, the checkpoint is damaged or "
-                "fp16 overflowed; try an earlier checkpoint, bf16 or fp32"
-            )
-        # Views of fast fusion are on the network's grid; what is made of them here is exact in either mode.
-        views = {s: View(view.logits, view.attention) for s, view in views.items()}
-        return fused._replace(aux=None, views={}), at_input_sizes(views, images.shape[-2:])
+        return fused._replace(views={}), fused.views
 
 
 def _read_ahead(data: "SegmentationData", indices: Sequence[int]) -> Iterator["Sample"]:

@@ -82,7 +82,7 @@ def predict_files(
             other files or with results of another label space, or a result that cannot be written.
     """
     check_outputs(outputs)
-    chosen = predictor.check_scales(scales)
+    chosen = predictor.looker.choose(scales)
     out = Path(out)
     found = find_images(paths, out)
     check_folder(out)
@@ -239,7 +239,7 @@ def _describe(out: Path, predictor: Predictor, scales: Sequence[float], flip: bo
     """Write how the results are made and what their ids mean; before the first of them, so that none is without."""
     facts = {
         "written_by": f"polyscale {polyscale.__version__}",
-        "method": predictor.method,
+        "method": predictor.model.method,
         "scales": sorted(scales),
         "flip": flip,
         "label_space": predictor.label_space.digest,

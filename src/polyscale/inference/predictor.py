@@ -1,31 +1,26 @@
-"""From an image of any kind and size to labels, probabilities and the attention of each scale.
+"""From an image of any kind and size to labels, probabilities and the weight of each scale."""
 
-Unusual here: a predictor keeps no state between calls, so one may serve several threads.
-"""
-
-import math
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from polyscale.attention import at_input_sizes, effective_weights
 from polyscale.data.images import read_image, to_rgb
 from polyscale.errors import UserError
 from polyscale.inference.prediction import Prediction
 from polyscale.labels import LabelSpace
-from polyscale.multiscale import Fused, View, check_scales
+from polyscale.looker import Looker, Precision
+from polyscale.multiscale import MultiScale
 
-__all__ = ["ImageLike", "Precision", "Prediction", "Predictor", "choose_device", "load"]
+__all__ = ["ImageLike", "Prediction", "Predictor", "load"]
 
 ImageLike = str | Path | Image.Image | np.ndarray[Any, Any] | Tensor
 """A file, a Pillow image, a uint8 array (H, W, 3) or (H, W), or a tensor (3, H, W): float in [0, 1] or uint8; RGB."""
-
-Precision = Literal["float32", "bfloat16"]
 
 
 def load(path: str | Path, device: str | torch.device | None = None, precision: Precision = "float32") -> "Predictor":
@@ -49,10 +44,10 @@ def load(path: str | Path, device: str | torch.device | None = None, precision: 
 class Predictor:
     """A network in use.
 
+    It keeps no state between calls, so one may serve several threads.
+
     Args:
-        model: as ``polyscale.models.build_model`` makes it: images (N, 3, H, W) in [0, 1] and scales to ``Fused``,
-            with the attributes ``method`` and ``eval_scales``. It is moved to the device and put into evaluation
-            mode.
+        model: as ``polyscale.models.build_model`` makes it, or a ``MultiScale`` of your own.
         label_space: of its classes.
         device: as for ``load``.
         precision: as for ``load``.
@@ -63,123 +58,77 @@ class Predictor:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: MultiScale,
         label_space: LabelSpace,
         device: str | torch.device | None = None,
         precision: Precision = "float32",
     ) -> None:
-        if precision not in ("float32", "bfloat16"):
-            raise UserError(f"unknown precision {precision!r}; choose float32 or bfloat16")
-        self.device = choose_device(device)
-        self.model = model.to(self.device).eval()
+        self.looker = Looker(model, device, precision)
         self.label_space = label_space
-        self.precision = precision
-        self.method = str(model.method)
-        scales: Any = model.eval_scales
-        self.eval_scales = check_scales(scales)
+
+    @property
+    def model(self) -> MultiScale:
+        """The network."""
+        return self.looker.model
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.looker.device
 
     def predict(self, image: ImageLike, scales: Sequence[float] | None = None, flip: bool = False) -> Prediction:
         """Predict one image, at its own size whatever that is.
 
         Args:
             image: see ``ImageLike``. Grey, RGBA, CMYK and 16-bit images become RGB; EXIF rotation is applied.
-            scales: the scales to look at, 1 among them; by default the model's ``eval_scales``.
+            scales: the scales to look at, 1 among them; by default the network's ``eval_scales``.
             flip: also look at the mirrored image and average both results.
 
         Raises:
-            UserError: an image that cannot be read, scales that the model cannot take, too little memory for its
+            UserError: an image that cannot be read, scales that the network cannot take, too little memory for its
                 size, or a network whose output is not finite.
         """
-        chosen = self.check_scales(scales)
-        pixels, shown = _as_tensor(image)
-        try:
-            probabilities, weights = self._look(pixels, chosen, flip)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
-                raise
-            raise UserError(
-                f"an image of {shown.shape[1]} x {shown.shape[0]} pixels at scales {_listed(chosen)} does not fit into "
-                "memory; use fewer or smaller scales, or a smaller image"
-            ) from None
-        confidence, labels = probabilities.max(dim=0)
-        if not bool(confidence.isfinite().all()):  # the maximum passes NaN on
-            raise UserError(
-                "the network's output is not finite: its training diverged or the checkpoint is damaged; "
-                "try an earlier checkpoint"
-            )
-        return Prediction(
-            labels=labels.to(torch.uint8).cpu().numpy(),
-            probabilities=probabilities.cpu().numpy(),
-            confidence=confidence.cpu().numpy(),
-            attention={scale: weight.cpu().numpy() for scale, weight in weights.items()},
-            label_space=self.label_space,
-            image=shown,
-        )
+        return self.predict_batch([image], scales, flip)[0]
 
     def predict_batch(
-        self, images: Iterable[ImageLike], scales: Sequence[float] | None = None, flip: bool = False
+        self,
+        images: Iterable[ImageLike],
+        scales: Sequence[float] | None = None,
+        flip: bool = False,
+        batch_size: int = 8,
     ) -> list[Prediction]:
-        """Predict several images, which may differ in size: each as ``predict`` does, one after the other."""
-        return [self.predict(image, scales, flip) for image in images]
+        """Predict several images, in order; neighbours of one size go through the network together.
 
-    def check_scales(self, scales: Sequence[float] | None) -> tuple[float, ...]:
-        """The scales to look at, finest first: those asked for, or the model's own.
-
-        Raises:
-            UserError: not positive, without 1, or not what the model's method can take.
+        Args:
+            images: see ``ImageLike``; they may differ in size.
+            scales: as for ``predict``.
+            flip: as for ``predict``.
+            batch_size: how many go through the network at once; halved where memory does not suffice.
         """
-        if scales is None:
-            return self.eval_scales
-        if not all(math.isfinite(scale) for scale in scales):
-            raise UserError(f"scales must be positive numbers, got {list(scales)}; for example 0.5,1,2")
-        try:
-            chosen = check_scales(scales)
-        except ValueError as error:
-            raise UserError(str(error)) from None
-        if self.method in ("single", "explicit") and chosen != self.eval_scales:
-            raise UserError(
-                f"this network combines scales by method {self.method!r}, bound to {_listed(self.eval_scales)}, "
-                f"got {_listed(chosen)}; leave the scales out, or train with method hierarchical or average"
+        chosen = self.looker.choose(scales)
+        predictions: list[Prediction] = []
+        for _, group in groupby(map(_as_tensor, images), key=lambda pair: pair[1].shape):
+            alike = list(group)
+            for first in range(0, len(alike), batch_size):
+                predictions += self._predict(alike[first : first + batch_size], chosen, flip)
+        return predictions
+
+    def _predict(
+        self, images: Sequence[tuple[Tensor, np.ndarray[Any, np.dtype[np.uint8]]]], scales: Sequence[float], flip: bool
+    ) -> list[Prediction]:
+        probabilities, weights = self.looker.look(torch.stack([pixels for pixels, _ in images]), scales, flip)
+        confidence, labels = probabilities.max(dim=1)
+        return [
+            Prediction(
+                labels=labels[k].to(torch.uint8).cpu().numpy(),
+                probabilities=probabilities[k].cpu().numpy(),
+                confidence=confidence[k].cpu().numpy(),
+                attention={scale: weight[k].cpu().numpy() for scale, weight in weights.items()},
+                label_space=self.label_space,
+                image=shown,
             )
-        return chosen
-
-    @torch.inference_mode()
-    def _look(self, pixels: Tensor, scales: Sequence[float], flip: bool) -> tuple[Tensor, dict[float, Tensor]]:
-        """Probabilities (C, H, W) and effective weights (H, W) of pixels (3, H, W)."""
-        images = pixels[None].to(self.device)
-        probabilities, weights = self._pass(images, scales)
-        if flip:
-            mirrored, mirrored_weights = self._pass(images.flip(3), scales)
-            probabilities = (probabilities + mirrored.flip(3)) / 2
-            weights = {scale: (weight + mirrored_weights[scale].flip(3)) / 2 for scale, weight in weights.items()}
-        return probabilities[0], {scale: weight[0, 0] for scale, weight in weights.items()}
-
-    def _pass(self, images: Tensor, scales: Sequence[float]) -> tuple[Tensor, dict[float, Tensor]]:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            fused: Fused = self.model(images, scales)
-        # Of the logits only the size is needed, so one channel of them is enlarged where fusion left a smaller grid.
-        views = {scale: View(view.logits[:, :1], view.attention) for scale, view in fused.views.items()}
-        weights = effective_weights(at_input_sizes(views, images.shape[-2:]), self.method)
-        return fused.logits.float().softmax(dim=1), weights
-
-
-def choose_device(device: str | torch.device | None) -> torch.device:
-    """The device asked for, or the first GPU where there is one, else the CPU.
-
-    Raises:
-        UserError: not the name of a device, or one that this machine does not have.
-    """
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise UserError(f"unknown device {device!r}; choose cpu, cuda, cuda:1 (the second GPU) or mps") from None
-    present = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if (chosen.index or 0) >= present.get(chosen.type, 0):
-        here = [name for name, number in present.items() if number]
-        raise UserError(f"device {str(device)!r} is not on this machine; available: {', '.join(here)}")
-    return chosen
+            for k, (_, shown) in enumerate(images)
+        ]
 
 
 def _as_tensor(image: ImageLike) -> tuple[Tensor, np.ndarray[Any, np.dtype[np.uint8]]]:
@@ -227,7 +176,3 @@ def _from_tensor(image: Tensor) -> tuple[Tensor, np.ndarray[Any, np.dtype[np.uin
         )
     shown = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
     return pixels, np.ascontiguousarray(shown.cpu().numpy())
-
-
-def _listed(scales: Iterable[float]) -> str:
-    return ", ".join(f"{scale:g}" for scale in scales)

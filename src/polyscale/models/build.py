@@ -1,10 +1,8 @@
 """From configuration to network: ``multiscale.method`` alone decides how scales are combined."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
-from torch import Tensor, nn
 
 from polyscale.backbones import BackboneConfig, build_backbone
 from polyscale.baselines import AveragePooling, ExplicitMultiScale, SingleScale
@@ -12,13 +10,13 @@ from polyscale.config import Config
 from polyscale.decoders import DecoderConfig, build_decoder
 from polyscale.labels import LabelSpace
 from polyscale.models.segmenter import ScaleAttention, Segmenter
-from polyscale.multiscale import Fused, HierarchicalMultiScale, check_scales
+from polyscale.multiscale import HierarchicalMultiScale, MultiScale
 from polyscale.pairs import PairwiseMultiScale
+from polyscale.scales import check_scales
 
-__all__ = ["AttentionConfig", "Method", "ModelConfig", "MultiScaleConfig", "MultiScaleModel", "build_model"]
+__all__ = ["AttentionConfig", "Method", "ModelConfig", "MultiScaleConfig", "build_model"]
 
 Method = Literal["hierarchical", "single", "average", "explicit"]
-Combined = HierarchicalMultiScale | PairwiseMultiScale | SingleScale | AveragePooling | ExplicitMultiScale
 
 
 class AttentionConfig(Config):
@@ -98,57 +96,7 @@ class ModelConfig(Config):
     """
 
 
-class MultiScaleModel(nn.Module):
-    """A segmenter and the way it is combined over scales, behind one call for all four methods.
-
-    Args:
-        combined: one of the modules of ``multiscale``, ``pairs`` and ``baselines``.
-        config: what it was built from.
-        num_classes: C.
-    """
-
-    def __init__(
-        self,
-        combined: Combined,
-        config: ModelConfig,
-        num_classes: int,
-    ) -> None:
-        super().__init__()
-        self.combined = combined
-        self.config = config
-        self.num_classes = num_classes
-
-    @property
-    def method(self) -> Method:
-        """How scales are combined."""
-        return self.config.multiscale.method
-
-    @property
-    def train_scales(self) -> tuple[float, ...]:
-        """The scales of training, ascending."""
-        return self.config.multiscale.train_scales
-
-    @property
-    def eval_scales(self) -> tuple[float, ...]:
-        """The scales used where none are asked for, ascending."""
-        return self.config.multiscale.eval_scales
-
-    @property
-    def segmenter(self) -> nn.Module:
-        """(N, 3, h, w) -> View on the decoder's grid."""
-        return self.combined.segmenter
-
-    def forward(self, images: Tensor, scales: Sequence[float] | None = None) -> Fused:
-        """Images (N, 3, H, W), RGB in [0, 1], to logits (N, C, H, W) and the view of each scale.
-
-        Raises:
-            ValueError: scales without 1, or scales that the method cannot take.
-        """
-        fused: Fused = self.combined(images, self.eval_scales if scales is None else scales)
-        return fused
-
-
-def build_model(config: ModelConfig, label_space: LabelSpace | int) -> MultiScaleModel:
+def build_model(config: ModelConfig, label_space: LabelSpace | int) -> MultiScale:
     """Build the network that ``config`` describes.
 
     Args:
@@ -159,37 +107,35 @@ def build_model(config: ModelConfig, label_space: LabelSpace | int) -> MultiScal
         UserError: an unknown backbone, an output stride it does not have, weights that cannot be had.
     """
     num_classes = label_space if isinstance(label_space, int) else label_space.num_classes
+    model = _combined(config, num_classes)
+    model.config = config
+    return model
+
+
+def _combined(config: ModelConfig, num_classes: int) -> MultiScale:
     backbone = build_backbone(config.backbone)
     decoder = build_decoder(config.decoder, backbone.channels, backbone.strides, num_classes)
     settings = config.multiscale
     head = settings.attention
-    pad = config.pad
     width = decoder.feature_channels
+    fast = settings.fusion == "fast"
+    train, evaluation = settings.train_scales, settings.eval_scales
+    if settings.method == "hierarchical" and head.source == "scale":
+        attention = ScaleAttention(width, head.channels, initial=head.initial)
+        segmenter = Segmenter(backbone, decoder, attention, config.pad)
+        return HierarchicalMultiScale(segmenter, fast=fast, train_scales=train, eval_scales=evaluation)
+    segmenter = Segmenter(backbone, decoder, pad=config.pad)
     match settings.method:
-        case "hierarchical" if head.source == "pair":
-            pairs = ScaleAttention(2 * width, head.channels, initial=head.initial)
-            combined: Combined = PairwiseMultiScale(
-                Segmenter(backbone, decoder, pad=pad), pairs, settings.fusion == "fast"
-            )
         case "hierarchical":
-            attention = ScaleAttention(width, head.channels, initial=head.initial)
-            combined = HierarchicalMultiScale(
-                Segmenter(backbone, decoder, attention, pad), fast=settings.fusion == "fast"
-            )
+            pairs = ScaleAttention(2 * width, head.channels, initial=head.initial)
+            return PairwiseMultiScale(segmenter, pairs, fast, train, evaluation)
         case "single":
-            combined = SingleScale(Segmenter(backbone, decoder, pad=pad))
+            return SingleScale(segmenter)
         case "average":
-            combined = AveragePooling(Segmenter(backbone, decoder, pad=pad))
+            return AveragePooling(segmenter, evaluation)
         case "explicit":
-            number = len(settings.train_scales)
+            number = len(train)
             weights = ScaleAttention(
                 width * number, head.channels, maps=number, sigmoid=False, batch_norm=head.batch_norm
             )
-            combined = ExplicitMultiScale(
-                Segmenter(backbone, decoder, pad=pad),
-                weights,
-                settings.train_scales,
-                head.softmax,
-                fast=settings.fusion == "fast",
-            )
-    return MultiScaleModel(combined, config, num_classes)
+            return ExplicitMultiScale(segmenter, weights, train, head.softmax, fast)

@@ -16,9 +16,10 @@ from polyscale.config import validate
 from polyscale.errors import UserError
 from polyscale.files import write_atomically
 from polyscale.labels import LabelSpace
-from polyscale.models.build import ModelConfig, MultiScaleModel, build_model
+from polyscale.models.build import ModelConfig, build_model
+from polyscale.multiscale import MultiScale
 
-__all__ = ["FORMAT", "Checkpoint", "Metadata", "load_checkpoint", "read_metadata", "save_checkpoint"]
+__all__ = ["FORMAT", "Checkpoint", "Metadata", "load_checkpoint", "read_metadata", "read_weights", "save_checkpoint"]
 
 FORMAT = "polyscale-1"
 
@@ -37,14 +38,14 @@ class Metadata(NamedTuple):
 class Checkpoint(NamedTuple):
     """A network ready for use, in evaluation mode."""
 
-    model: MultiScaleModel
+    model: MultiScale
     config: ModelConfig
     label_space: LabelSpace
 
 
 def save_checkpoint(
     path: str | Path,
-    model: MultiScaleModel,
+    model: MultiScale,
     label_space: LabelSpace,
     info: dict[str, Any] | None = None,
     state: dict[str, torch.Tensor] | None = None,
@@ -59,8 +60,10 @@ def save_checkpoint(
         state: weights to store in place of the model's own (their moving average, for instance).
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: the file cannot be written, or the network was not built from a configuration.
     """
+    if model.config is None:
+        raise UserError("the network was not built from a configuration, so no checkpoint can hold it; use torch.save")
     weights = model.state_dict() if state is None else state
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     metadata = {
@@ -120,6 +123,11 @@ def read_metadata(path: str | Path) -> Metadata:
         raise UserError(f"{path} was written by Polyscale {written} and cannot be read by this one: {error}") from None
 
 
+def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    """A checkpoint's tensors by their names in the network; versions before 0.2 put ``combined.`` before each."""
+    return {name.removeprefix("combined."): value for name, value in load_file(path).items()}
+
+
 def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
     """Build the network that a checkpoint describes and load its weights; evaluation mode.
 
@@ -129,8 +137,7 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> Che
     metadata = read_metadata(path)
     model = build_model(metadata.config, metadata.label_space)
     try:
-        weights = load_file(path)
-        model.load_state_dict(weights)
+        model.load_state_dict(read_weights(path))
     except (RuntimeError, SafetensorError) as error:
         raise UserError(
             f"the weights in {path} do not fit its configuration: {' '.join(str(error).split())[:300]}"

@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from safetensors.torch import load_file
-
 from polyscale.errors import UserError
-from polyscale.models.build import MultiScaleModel
-from polyscale.models.checkpoint import read_metadata
+from polyscale.models.checkpoint import read_metadata, read_weights
+from polyscale.multiscale import MultiScale
 
 __all__ = ["Start", "start_from"]
 
@@ -20,7 +18,7 @@ class Start(NamedTuple):
     """Names of the tensors that it does not hold, or holds in another shape."""
 
 
-def start_from(model: MultiScaleModel, path: str | Path) -> Start:
+def start_from(model: MultiScale, path: str | Path) -> Start:
     """Give ``model`` every tensor of a Polyscale checkpoint that it has under the same name and in the same shape.
 
     The whole backbone must fit. Decoder, classes and attention may differ: a checkpoint of one scale starts a
@@ -34,12 +32,13 @@ def start_from(model: MultiScaleModel, path: str | Path) -> Start:
         UserError: no Polyscale checkpoint, or one with another backbone or with weights that are not finite.
     """
     metadata = read_metadata(path)
-    own, stored = model.state_dict(), load_file(path)
+    own, stored = model.state_dict(), read_weights(path)
     taken = {name: stored[name] for name, value in own.items() if name in stored and stored[name].shape == value.shape}
     new = tuple(name for name in own if name not in taken)
     if not all(bool(value.isfinite().all()) for value in taken.values()):
         raise UserError(f"{path} holds weights that are not finite: its training diverged; choose another checkpoint")
-    if any(".backbone." in name for name in new):
+    part_of = model.part_of()
+    if any(part_of[name] == "backbone" for name in new):
         raise UserError(
             f"{path} holds the backbone {metadata.config.backbone.name!r}, which does not fit "
             f"{model.config.backbone.name!r} here; choose a checkpoint with the same model.backbone"

@@ -9,7 +9,7 @@ from polyscale.crops import AugmentConfig, ClassUniformConfig, MixConfig, TrainD
 from polyscale.data import DataConfig
 from polyscale.losses import LossConfig
 from polyscale.models import ModelConfig
-from polyscale.multiscale import check_scales
+from polyscale.scales import check_scales
 
 __all__ = ["ExperimentConfig", "OptimizerConfig", "ScheduleConfig", "TrainingConfig", "ValidationConfig"]
 

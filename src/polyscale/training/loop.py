@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from accelerate import Accelerator
@@ -26,6 +26,7 @@ from polyscale.errors import UserError
 from polyscale.evaluation import evaluate
 from polyscale.files import check_folder, locked, remove_leftovers
 from polyscale.models import save_checkpoint
+from polyscale.multiscale import MultiScale
 from polyscale.processes import share_buffers
 from polyscale.training.config import ExperimentConfig
 from polyscale.training.listener import Listener, Silent
@@ -246,7 +247,7 @@ class _Run:
 
     def _validate(self, epoch: int, data: SegmentationData) -> float:
         average = self.parts.average
-        network: torch.nn.Module = self.parts.model if average is None else average.module
+        network = self.parts.model if average is None else cast("MultiScale", average.module)
         share_buffers(network)
         chosen = self.config.validation
         evaluation = evaluate(

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from polyscale.models import MultiScaleModel
+from polyscale.multiscale import MultiScale
 from polyscale.training.config import OptimizerConfig, ScheduleConfig
 
 __all__ = ["build_optimizer", "freeze_batchnorm", "learning_rate_factor", "moving_average", "set_learning_rates"]
 
 
-def build_optimizer(model: MultiScaleModel, config: OptimizerConfig) -> torch.optim.Optimizer:
+def build_optimizer(model: MultiScale, config: OptimizerConfig) -> torch.optim.Optimizer:
     """Optimiser with one named group for each of backbone, decoder, attention, with and without weight decay.
 
     Every group carries ``base_lr``; ``set_learning_rates`` sets each group's rate from it at every step. Parameters
@@ -21,10 +21,11 @@ def build_optimizer(model: MultiScaleModel, config: OptimizerConfig) -> torch.op
     """
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     factors = {"backbone": config.backbone_lr_factor, "attention": config.attention_lr_factor, "decoder": 1.0}
+    part_of = model.part_of()
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        part = _part(name)
+        part = part_of[name]
         if factors[part] == 0:
             parameter.requires_grad_(False)
             continue
@@ -43,15 +44,6 @@ def build_optimizer(model: MultiScaleModel, config: OptimizerConfig) -> torch.op
     if config.kind == "sgd":
         return torch.optim.SGD(listed, lr=config.lr, momentum=config.momentum)
     return torch.optim.AdamW(listed, lr=config.lr, betas=config.betas)
-
-
-def _part(name: str) -> str:
-    # The first part named on the path: a decoder may have an attention of its own, as OCR has.
-    return _PARTS[next(name for name in name.split(".") if name in _PARTS)]
-
-
-# ``head`` is the attention of the explicit form.
-_PARTS = {"backbone": "backbone", "decoder": "decoder", "attention": "attention", "head": "attention"}
 
 
 def learning_rate_factor(config: ScheduleConfig, step: int, total_steps: int, steps_per_epoch: int) -> float:

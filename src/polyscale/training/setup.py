@@ -17,8 +17,9 @@ from polyscale.data import DataConfig, SegmentationData, check_files, open_data
 from polyscale.errors import UserError
 from polyscale.evaluation.checks import check_classes
 from polyscale.losses import Objective
-from polyscale.models import MultiScaleModel, build_model
+from polyscale.models import build_model
 from polyscale.models.start import start_from
+from polyscale.multiscale import MultiScale
 from polyscale.training.config import ExperimentConfig
 from polyscale.training.listener import Listener
 from polyscale.training.optimizer import build_optimizer, freeze_batchnorm, moving_average
@@ -35,7 +36,7 @@ class Parts:
 
     train_data: SegmentationData
     val_data: SegmentationData | None
-    model: MultiScaleModel
+    model: MultiScale
     optimizer: torch.optim.Optimizer
     objective: Objective
     plan: BatchPlan
@@ -98,7 +99,7 @@ def prepare(config: ExperimentConfig, out: Path, begun: bool, accelerator: Accel
     return Parts(train_data, val_data, model, optimizer, objective.to(accelerator.device), plan, average)
 
 
-def freeze_unused(model: MultiScaleModel) -> None:
+def freeze_unused(model: MultiScale) -> None:
     """Freeze parameters that no loss reaches, such as those of HRNet's branches that a decoder does not read.
 
     Processes that train together would wait for their gradients.
@@ -116,10 +117,10 @@ def freeze_unused(model: MultiScaleModel) -> None:
         module.training = training
 
 
-def synchronise_batchnorm(model: MultiScaleModel) -> None:
+def synchronise_batchnorm(model: MultiScale) -> None:
     """Let every batch norm of the network take its statistics over all processes; parameters stay the same objects."""
     # Not PyTorch's own conversion, which drops the activation that timm's norm layers hold.
-    model.combined = convert_sync_batchnorm(model.combined)  # type: ignore[no-untyped-call]
+    convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     if model.config.backbone.checkpointing:  # what the old norms were told belongs to the new ones too
         hold_statistics_when_recomputing(model)
 

@@ -5,11 +5,12 @@ import torch
 from torch import Tensor
 
 from polyscale.config import validate
-from polyscale.models import ModelConfig, MultiScaleModel, build_model
+from polyscale.models import ModelConfig, build_model
+from polyscale.multiscale import MultiScale
 
 
 @pytest.fixture(scope="session")
-def model() -> MultiScaleModel:
+def model() -> MultiScale:
     """HRNet-W18 with OCR and scale attention, every tensor random."""
     config = {
         "backbone": {"name": "hrnet_w18"},
@@ -25,7 +26,7 @@ def model() -> MultiScaleModel:
 
 
 @pytest.fixture(scope="session")
-def reference_state(model: MultiScaleModel) -> dict[str, Tensor]:
+def reference_state(model: MultiScale) -> dict[str, Tensor]:
     """Its tensors under the authors' names, written down here once more and the other way round."""
     decoder = {
         "pixels.0": "conv3x3_ocr.0",
@@ -46,7 +47,7 @@ def reference_state(model: MultiScaleModel) -> dict[str, Tensor]:
     head = {"0": "conv0", "1": "bn0", "3": "conv1", "4": "bn1", "6": "conv2"}
     state = {}
     for name, value in model.state_dict().items():
-        name = name.removeprefix("combined.segmenter.")
+        name = name.removeprefix("segmenter.")
         layer, _, tensor = name.rpartition(".")
         if name.startswith("backbone.body."):
             state[f"backbone.{name.removeprefix('backbone.body.')}"] = value

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from polyscale.errors import UserError
-from polyscale.models import MultiScaleModel
 from polyscale.models.reference.layouts import to_reference
 from polyscale.models.reference.load import load_reference
+from polyscale.multiscale import MultiScale
 
 State = dict[str, Tensor]
 
@@ -112,7 +112,7 @@ def plain_paddle_names(state: State) -> State:
     ],
 )
 def test_the_network_is_the_same(
-    model: MultiScaleModel, reference_state: State, names: Callable[[State], State], attention: bool, exact: bool
+    model: MultiScale, reference_state: State, names: Callable[[State], State], attention: bool, exact: bool
 ) -> None:
     stored = names({key: value for key, value in reference_state.items() if attention or "scale_attn" not in key})
     layout = to_reference({f"module.{key}": value for key, value in stored.items()}, "file.pth")

@@ -11,22 +11,22 @@ from polyscale.models.reference import load_reference
 from polyscale.models.reference.names import our_name
 
 EXAMPLES = {
-    ("backbone.layer0.0.weight", "timm", "deeplabv3plus", None): "combined.segmenter.backbone.body.conv1.weight",
-    ("backbone.layer3.0.bn2.bias", "timm", "deeplabv3plus", None): "combined.segmenter.backbone.body.layer3.0.bn2.bias",
-    ("trunk.mod2.block1.bn1.0.bias", "ours", "deeperlab", None): "combined.segmenter.backbone.mod2.block1.bn1.0.bias",
-    ("conv_up3.bn.running_var", "ours", "deeperlab", None): "combined.segmenter.decoder.joins.1.1.running_var",
-    ("aspp.features.3.0.weight", "timm", "deeplabv3plus", None): "combined.segmenter.decoder.aspp.branches.3.0.weight",
-    ("aspp.e.1.bias", "timm", "deeplabv3plus", None): "combined.segmenter.decoder.aspp.branches.4.1.bias",
-    ("final.6.weight", "timm", "deeplabv3plus", None): "combined.segmenter.decoder.classifier.weight",
-    ("scale_attn.conv2.weight", "timm", "ocr", "segmenter.attention"): "combined.segmenter.attention.6.weight",
-    ("scale_attn.4.weight", "timm", "deeplabv3plus", "head"): "combined.head.4.weight",
+    ("backbone.layer0.0.weight", "timm", "deeplabv3plus", None): "segmenter.backbone.body.conv1.weight",
+    ("backbone.layer3.0.bn2.bias", "timm", "deeplabv3plus", None): "segmenter.backbone.body.layer3.0.bn2.bias",
+    ("trunk.mod2.block1.bn1.0.bias", "ours", "deeperlab", None): "segmenter.backbone.mod2.block1.bn1.0.bias",
+    ("conv_up3.bn.running_var", "ours", "deeperlab", None): "segmenter.decoder.joins.1.1.running_var",
+    ("aspp.features.3.0.weight", "timm", "deeplabv3plus", None): "segmenter.decoder.aspp.branches.3.0.weight",
+    ("aspp.e.1.bias", "timm", "deeplabv3plus", None): "segmenter.decoder.aspp.branches.4.1.bias",
+    ("final.6.weight", "timm", "deeplabv3plus", None): "segmenter.decoder.classifier.weight",
+    ("scale_attn.conv2.weight", "timm", "ocr", "segmenter.attention"): "segmenter.attention.6.weight",
+    ("scale_attn.4.weight", "timm", "deeplabv3plus", "head"): "head.4.weight",
     ("ocr.ocr_distri_head.object_context_block.f_object.3.0.weight", "timm", "ocr", None): (
-        "combined.segmenter.decoder.attention.key.1.1.weight"
+        "segmenter.decoder.attention.key.1.1.weight"
     ),
     ("ocr.other.weight", "timm", "ocr", None): None,
     ("final.60.weight", "timm", "deeplabv3plus", None): None,
     ("scale_attn.conv0.weight", "timm", "ocr", None): None,
-    ("scale_attn.conv9.weight", "timm", "ocr", "head"): "combined.head.conv9.weight",
+    ("scale_attn.conv9.weight", "timm", "ocr", "head"): "head.conv9.weight",
 }
 
 
@@ -77,7 +77,7 @@ def test_each_network_is_built_from_its_tensors_alone(golden: Path, case: str, e
     assert sum(parameter.numel() for parameter in model.parameters()) == manifest["total_params"]
     assert config.multiscale.attention.source == ("pair" if case.startswith("mscale2") else "scale")
     assert config.multiscale.attention.batch_norm == (case != "attnscale_r50_05_10_20")
-    assert model.num_classes == 19
+    assert model(torch.zeros(1, 3, 33, 33)).logits.shape[1] == 19
     assert not model.training
     assert model.segmenter.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
 
@@ -101,7 +101,7 @@ def test_leftovers_on_either_side_are_named(golden: Path) -> None:
         load_reference(state, "x71.pth")
     message = str(caught.value)
     assert message.startswith("x71.pth has tensors without a place here: edge.weight; lacks: ")
-    assert "lacks: combined.segmenter.decoder.bottleneck.weight;" in message
+    assert "lacks: segmenter.decoder.bottleneck.weight;" in message
     assert "final.1.bias (7,) instead of (256,)" in message
     assert "\n" not in message
 

@@ -6,15 +6,16 @@ import torch
 from torch import Tensor
 
 from polyscale.errors import UserError
-from polyscale.models.build import MultiScaleModel, build_model
+from polyscale.models.build import build_model
 from polyscale.models.reference.names import our_name
 from polyscale.models.reference.network import describe
+from polyscale.multiscale import MultiScale
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "load_reference"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_NORMALISATION = ("combined.segmenter.mean", "combined.segmenter.std")
+_NORMALISATION = ("segmenter.mean", "segmenter.std")
 
 
 def load_reference(
@@ -23,7 +24,7 @@ def load_reference(
     scales: Sequence[float] | None = None,
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
-) -> MultiScaleModel:
+) -> MultiScale:
     """Build the network that the tensors belong to and give it their values; evaluation mode.
 
     Args:

@@ -9,7 +9,7 @@ __all__ = ["TRUNKS", "our_name"]
 TRUNKS = ("backbone.", "trunk.")
 """What the reference's backbone is called: its DeeperLab says trunk, everything else backbone."""
 
-_SEGMENTER = "combined.segmenter."
+_SEGMENTER = "segmenter."
 
 # timm calls the stem's layers by name, the reference by number; everything behind the stem has equal names.
 _BACKBONE = {
@@ -72,7 +72,7 @@ _ATTENTION = {"conv0": "0", "bn0": "1", "conv1": "3", "bn1": "4", "conv2": "6", 
 
 
 def our_name(key: str, timm: bool, decoder: str, attention: str | None) -> str | None:
-    """The name of a reference's tensor in a ``MultiScaleModel``, or None where it has no place there.
+    """The name of a reference's tensor in a network of ours, or None where it has no place there.
 
     Args:
         key: the reference's, without ``module.``.
@@ -82,9 +82,9 @@ def our_name(key: str, timm: bool, decoder: str, attention: str | None) -> str |
 
     Example:
         >>> our_name("ocr.cls_head.bias", timm=True, decoder="ocr", attention=None)
-        'combined.segmenter.decoder.classifier.bias'
+        'segmenter.decoder.classifier.bias'
         >>> our_name("scale_attn.bn0.weight", timm=True, decoder="ocr", attention="segmenter.attention")
-        'combined.segmenter.attention.1.weight'
+        'segmenter.attention.1.weight'
     """
     for trunk in TRUNKS:
         if key.startswith(trunk):
@@ -92,7 +92,7 @@ def our_name(key: str, timm: bool, decoder: str, attention: str | None) -> str |
             return None if name is None else f"{_SEGMENTER}backbone.{name}"
     if key.startswith("scale_attn."):
         name = _renamed(key.removeprefix("scale_attn."), _ATTENTION)
-        return None if name is None or attention is None else f"combined.{attention}.{name}"
+        return None if name is None or attention is None else f"{attention}.{name}"
     name = _renamed(key, _DECODERS[decoder])
     return None if name is None else f"{_SEGMENTER}decoder.{name}"
 

@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torch import nn
 
-from polyscale.attention import effective_weights
-from polyscale.multiscale import View, fuse, scaled_size
+from polyscale.baselines import AveragePooling
+from polyscale.multiscale import View, chained_weights, fuse, scaled_size
 
 SIZE = (13, 18)
 
@@ -21,7 +22,7 @@ def random_views(scales, size=SIZE, num_classes=3, constant=None):
 
 @pytest.mark.parametrize("scales", [(1.0,), (0.5, 1.0), (1.0, 2.0), (0.5, 1.0, 2.0), (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)])
 def test_hierarchical_weights_sum_to_one_at_the_images_size(scales):
-    weights = effective_weights(random_views(scales), "hierarchical")
+    weights = chained_weights(random_views(scales))
     assert list(weights) == sorted(scales, reverse=True)
     assert all(weight.shape == (2, 1, *SIZE) and weight.dtype == torch.float32 for weight in weights.values())
     total = torch.stack(list(weights.values())).sum(0)
@@ -31,7 +32,7 @@ def test_hierarchical_weights_sum_to_one_at_the_images_size(scales):
 
 def test_hierarchical_weights_by_hand():
     constant = {0.25: 0.1, 0.5: 0.2, 1.0: 0.3, 2.0: 0.9}
-    weights = effective_weights(random_views(tuple(constant), constant=constant), "hierarchical")
+    weights = chained_weights(random_views(tuple(constant), constant=constant))
     expected = {0.25: 0.1, 0.5: 0.9 * 0.2, 1.0: 0.9 * 0.8 * 0.3, 2.0: 0.9 * 0.8 * 0.7}
     for scale, value in expected.items():
         torch.testing.assert_close(weights[scale], torch.full_like(weights[scale], value), rtol=0, atol=1e-6)
@@ -47,16 +48,17 @@ def test_the_weights_are_those_of_the_fusion(scales):
         one_hot[:, k] = 1
         views[scale] = views[scale]._replace(logits=one_hot)
     fused = fuse(views).logits
-    weights = effective_weights(views, "hierarchical")
+    weights = chained_weights(views)
     for k, scale in enumerate(scales):
         torch.testing.assert_close(weights[scale].double(), fused[:, k : k + 1], rtol=0, atol=1e-6)
 
 
 def test_average_and_single_are_uniform():
-    weights = effective_weights(random_views((0.5, 1.0, 2.0)), "average")
+    average = AveragePooling(nn.Identity())
+    weights = average.weights(random_views((0.5, 1.0, 2.0)))
     for weight in weights.values():
         torch.testing.assert_close(weight, torch.full((2, 1, *SIZE), 1 / 3))
-    assert torch.equal(effective_weights(random_views((1.0,)), "single")[1.0], torch.ones(2, 1, *SIZE))
+    assert torch.equal(average.weights(random_views((1.0,)))[1.0], torch.ones(2, 1, *SIZE))
 
 
 @pytest.mark.parametrize("softmax", [True, False])
@@ -65,7 +67,7 @@ def test_explicit_weights_are_the_networks_own(build, softmax):
     images = torch.rand(1, 3, *SIZE)
     with torch.no_grad():
         fused = model(images)
-        weights = effective_weights(fused.views, "explicit")
+        weights = model.weights(fused.views)
         size = fused.logits.shape[-2:]
         resized = {
             s: torch.nn.functional.interpolate(v.logits, size=size, mode="bilinear") for s, v in fused.views.items()
@@ -78,10 +80,8 @@ def test_explicit_weights_are_the_networks_own(build, softmax):
 
 def test_what_cannot_be_weighed_is_refused():
     views = random_views((0.5, 1.0))
-    with pytest.raises(ValueError, match="unknown method 'sum'"):
-        effective_weights(views, "sum")
     without = {scale: View(view.logits) for scale, view in views.items()}
     with pytest.raises(ValueError, match=r"scale 0\.5 has no attention"):
-        effective_weights(without, "hierarchical")
+        chained_weights(without)
     with pytest.raises(ValueError, match="must contain 1"):
-        effective_weights({0.5: views[0.5]}, "average")
+        chained_weights({0.5: views[0.5]})

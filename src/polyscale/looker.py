@@ -1,0 +1,174 @@
+"""Showing images to a network: the one place for scales, mirror images, precision, device and memory.
+
+Prediction, evaluation and auto-labelling stand on it. Another back-end attaches here as a ``MultiScale`` of its own.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from polyscale.errors import UserError
+from polyscale.multiscale import MultiScale
+from polyscale.views import Fused, View, at_input_sizes, look
+
+__all__ = ["Looked", "Looker", "Precision", "choose_device"]
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class Looked(NamedTuple):
+    """What a network says of a batch."""
+
+    probabilities: Tensor
+    """(N, C, H, W) float32 in [0, 1]."""
+    weights: dict[float, Tensor]
+    """Scale -> how much it counts in the class chosen, (N, H, W) float32, finest first."""
+
+
+class Looker:
+    """A network on a device, in evaluation mode.
+
+    It keeps no state between calls, so one may serve several threads.
+
+    Args:
+        model: the network; it is moved to the device and put into evaluation mode.
+        device: "cpu", "cuda", "cuda:1", "mps"; by default the first GPU where there is one.
+        precision: "bfloat16" runs the network in mixed precision; fusion and probabilities stay float32.
+
+    Raises:
+        UserError: this machine does not have the device.
+    """
+
+    def __init__(
+        self, model: MultiScale, device: str | torch.device | None = None, precision: Precision = "float32"
+    ) -> None:
+        if precision not in ("float32", "bfloat16"):
+            raise UserError(f"unknown precision {precision!r}; choose float32 or bfloat16")
+        self.device = choose_device(device)
+        self.model = model.to(self.device).eval()
+        self.precision = precision
+        self._autocast = torch.bfloat16 if precision == "bfloat16" else None
+
+    def choose(self, scales: Sequence[float] | None = None) -> tuple[float, ...]:
+        """The scales to look at, finest first: those asked for, or the network's own.
+
+        Raises:
+            UserError: not positive, without 1, or not what the network can take.
+        """
+        try:
+            return self.model.choose(scales)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+
+    @torch.inference_mode()
+    def look(self, images: Tensor, scales: Sequence[float] | None = None, flip: bool = False) -> Looked:
+        """Classes of images of one size.
+
+        A batch that does not fit into memory is looked at in halves.
+
+        Args:
+            images: (N, 3, H, W), RGB in [0, 1], on any device.
+            scales: as for ``choose``.
+            flip: also look at the mirrored images, and average both.
+
+        Raises:
+            UserError: scales that the network cannot take, one image that does not fit into memory, or a result that is
+                not finite.
+        """
+        chosen = self.choose(scales)
+        try:
+            return self._look(images, chosen, flip)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
+                raise
+            if len(images) == 1:
+                listed = ", ".join(f"{scale:g}" for scale in sorted(chosen))
+                raise UserError(
+                    f"an image of {images.shape[3]} x {images.shape[2]} pixels at scales {listed} does not fit into "
+                    "memory; use fewer or smaller scales, or a smaller image"
+                ) from None
+        parts = [self.look(part, chosen, flip) for part in images.chunk(2)]
+        return Looked(
+            torch.cat([part.probabilities for part in parts]),
+            {scale: torch.cat([part.weights[scale] for part in parts]) for scale in parts[0].weights},
+        )
+
+    def _look(self, images: Tensor, scales: Sequence[float], flip: bool) -> Looked:
+        result = self._pass(images, scales)
+        if not flip:
+            return result
+        mirrored = self._pass(images.flip(3), scales)
+        return Looked(
+            (result.probabilities + mirrored.probabilities.flip(3)) / 2,
+            {scale: (weight + mirrored.weights[scale].flip(2)) / 2 for scale, weight in result.weights.items()},
+        )
+
+    def _pass(self, images: Tensor, scales: Sequence[float]) -> Looked:
+        fused = self.see(images, scales)
+        probabilities = fused.logits.softmax(1)
+        weights = self.model.weights(fused.views)
+        if any(weight.shape[1] > 1 for weight in weights.values()):
+            top = probabilities.argmax(1, keepdim=True)
+            weights = {s: w if w.shape[1] == 1 else w.gather(1, top) for s, w in weights.items()}
+        return Looked(probabilities, {scale: weight[:, 0] for scale, weight in weights.items()})
+
+    def see(self, images: Tensor, scales: Sequence[float], others: Sequence[float] = ()) -> Fused:
+        """One look: the network's own result, and every view at the size of what the network was shown.
+
+        Args:
+            images: (N, 3, H, W), RGB in [0, 1], on any device.
+            scales: of the result, as ``choose`` gives them.
+            others: more scales whose views are wanted; they do not count in the result.
+
+        Returns:
+            Logits (N, C, H, W) float32, and views without auxiliary logits and features.
+
+        Raises:
+            UserError: the result is not finite.
+        """
+        return see(self.model, images.to(self.device), scales, others, self._autocast)
+
+
+def see(
+    model: MultiScale,
+    images: Tensor,
+    scales: Sequence[float],
+    others: Sequence[float] = (),
+    autocast: torch.dtype | None = None,
+) -> Fused:
+    """``Looker.see`` for a network that is on its device, in evaluation mode; ``autocast``: compute in that type."""
+    with torch.autocast(images.device.type, autocast, enabled=autocast is not None):
+        fused: Fused = model(images, scales)
+        views = dict(fused.views)
+        for scale in others:
+            if scale not in views:
+                views[scale] = look(model.segmenter, images, scale)
+    logits = fused.logits.float()
+    if not logits.amax().isfinite():
+        raise UserError(
+            "the network's output is not finite: its training diverged, the checkpoint is damaged or fp16 overflowed; "
+            "try an earlier checkpoint, bf16 or fp32"
+        )
+    views = {scale: View(view.logits, view.attention) for scale, view in views.items()}
+    return Fused(logits, None, at_input_sizes(views, images.shape[-2:]))
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """The device asked for, or the first GPU where there is one, else the CPU.
+
+    Raises:
+        UserError: not the name of a device, or one that this machine does not have.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise UserError(f"unknown device {device!r}; choose cpu, cuda, cuda:1 (the second GPU) or mps") from None
+    present = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (chosen.index or 0) >= present.get(chosen.type, 0):
+        here = [name for name, number in present.items() if number]
+        raise UserError(f"device {str(device)!r} is not on this machine; available: {', '.join(here)}")
+    return chosen
