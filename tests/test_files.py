@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from polyscale.errors import UserError
-from polyscale.files import locked
+from polyscale.files import check_name, inside, locked
 
 fcntl = pytest.importorskip("fcntl")
 
@@ -73,3 +73,62 @@ def test_a_file_that_its_holder_removes_in_between_is_not_the_lock(
     with locked(path, ""):
         assert len(taken) == 2
         assert path.stat().st_ino == taken[1]
+
+
+REFUSED = [
+    ("../../victim", "leads out"),
+    ("a/../../victim", "leads out"),
+    ("..", "leads out"),
+    ("a\\..\\..\\victim", "leads out"),
+    ("/etc/passwd", "not relative"),
+    ("C:victim", "not relative"),
+    ("a\\b", "not relative"),
+    ("a\0b", "control characters"),
+    ("a\nb", "control characters"),
+    ("a\u2028b", "control characters"),
+    ("a\x9bb", "control characters"),
+    ("caf\udce9", "control characters"),
+    ("", "is empty"),
+    (" ", "is empty"),
+    ("a" * 300, "is too long"),
+    ("a/" * 3000, "is too long"),
+    (7, "is not text"),
+    (None, "is not text"),
+    (["a"], "is not text"),
+    ({"a": [[["b"]]]}, "is not text"),
+    (b"a", "is not text"),
+]
+
+
+@pytest.mark.parametrize(("name", "reason"), REFUSED)
+def test_what_is_no_name_of_a_file_below_is_refused_in_one_short_line(
+    tmp_path: Path, name: object, reason: str
+) -> None:
+    with pytest.raises(UserError, match=reason) as caught:
+        inside(tmp_path, name)
+    assert len(str(caught.value)) < 200
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "day/0001", "..a/b..", "a b#c, d", "\u00fc\u00a0\u3000x", ".hidden", "12:30", "./a//b"]
+)
+def test_other_names_are_paths_below(tmp_path: Path, name: str) -> None:
+    assert inside(tmp_path, name) == tmp_path / name
+
+
+def test_a_path_that_is_only_read_may_be_absolute_but_not_climb(tmp_path: Path) -> None:
+    assert check_name(f"{tmp_path}/a", absolute=True) == f"{tmp_path}/a"
+    with pytest.raises(UserError, match="leads out"):
+        check_name(f"{tmp_path}/../a", absolute=True)
+
+
+def test_a_link_is_followed_only_where_it_is_the_folder_itself(tmp_path: Path) -> None:
+    (tmp_path / "real" / "a").mkdir(parents=True)
+    (tmp_path / "out").symlink_to("real")
+    assert inside(tmp_path / "out", "a/b") == tmp_path / "out" / "a" / "b"
+    (tmp_path / "real" / "l").symlink_to(tmp_path)
+    (tmp_path / "real" / "a" / "f").symlink_to("gone")
+    for name in ("l", "l/a/b", "a/f"):
+        with pytest.raises(UserError, match="is a symbolic link"):
+            inside(tmp_path / "out", name)

@@ -1,4 +1,4 @@
-"""Files of a run: written whole or not at all, in folders that one process at a time may write to."""
+"""Files of a run: written whole or not at all, never outside their folder, by one process at a time."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from typing import TextIO
 
 from polyscale.errors import UserError
 
-__all__ = ["check_folder", "locked", "remove_leftovers", "write_atomically"]
+__all__ = ["check_folder", "check_name", "inside", "locked", "remove_leftovers", "write_atomically"]
 
 _HELD: set[Path] = set()
 """By this process: the system's locks are between processes."""
@@ -129,3 +129,65 @@ def check_folder(folder: str | Path) -> None:
         raise UserError(f"cannot write to {folder}: {existing} is a file; choose a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"cannot write to {folder}: {existing} may not be written; choose another folder")
+
+
+_NO_CHARACTER_OF_A_NAME = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_LONGEST_PART, _LONGEST_NAME = 255, 4000
+
+
+def check_name(name: object, absolute: bool = False) -> str:
+    """Make sure that what one file says is a name of another file, and one that leads downwards.
+
+    Args:
+        name: such as ``day/0001``, parts joined by ``/``.
+        absolute: it may also be the full path of a file that is only read.
+
+    Returns:
+        The name, unchanged.
+
+    Raises:
+        UserError: it is not text, is empty or too long, holds control characters or line breaks, or climbs (``..``); or
+            (unless ``absolute``) it begins with ``/`` or a drive letter, or holds a backslash.
+
+    Example:
+        >>> check_name("day/0001")
+        'day/0001'
+    """
+    if not isinstance(name, str):
+        reason = "is not text"
+    elif not name.strip():
+        reason = "is empty"
+    elif _NO_CHARACTER_OF_A_NAME.search(name):
+        reason = "holds control characters, line breaks or what is not text"
+    elif len(name.encode()) > _LONGEST_NAME or any(len(part.encode()) > _LONGEST_PART for part in name.split("/")):
+        reason = "is too long"
+    elif ".." in name.replace("\\", "/").split("/"):
+        reason = "leads out of its folder (..)"
+    elif absolute or not (name.startswith("/") or "\\" in name or re.match("[A-Za-z]:", name)):
+        return name
+    else:
+        reason = "is not relative with / between its parts"
+    shown = repr(name)
+    raise UserError(f"the file name {shown if len(shown) < 80 else shown[:77] + '...'} {reason}; correct or remove it")
+
+
+def inside(folder: str | Path, name: object) -> Path:
+    """The path of a file in a folder that is written or removed there, by the name that another file gives.
+
+    The folder itself may be a symbolic link; nothing below it may, as what is written or removed would then lie
+    elsewhere.
+
+    Args:
+        folder: where the file must be.
+        name: see ``check_name``.
+
+    Raises:
+        UserError: the name is not allowed, or goes through a symbolic link.
+    """
+    name = check_name(name)
+    path = str(folder)
+    for part in name.split("/"):
+        path = f"{path}/{part}"
+        if os.path.islink(path):  # noqa: PTH114 - plain text: asked for each of many files
+            raise UserError(f"{path} is a symbolic link, and may lead elsewhere; replace it by a folder or file")
+    return Path(path)

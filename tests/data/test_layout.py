@@ -130,6 +130,32 @@ def test_a_split_file_that_lists_what_is_not_there_is_refused(tmp_path, text, me
         split_file(tmp_path, text)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "../b.jpg",
+        "images/../../b.jpg",
+        "a ../b.png",
+        "images/a.jpg,../b.png",
+        "{far}/../b.jpg",
+        "images/\0.jpg",
+        "a\x1bb",
+    ],
+)
+def test_a_split_file_does_not_lead_out_of_its_folder(tmp_path, line):
+    touch(tmp_path, "b.jpg", "b.png", "root/images/a.jpg", "root/masks/a.png")
+    with pytest.raises(UserError, match=r"list\.txt line 2: the file name .* (leads out|holds control)") as caught:
+        split_file(tmp_path / "root", "\n" + line.format(far=tmp_path / "root") + "\n")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("template", ["../{name}", "{split}/{name}", "images\0/{name}", "images/{name}/../../{name}"])
+def test_a_template_does_not_lead_out_of_its_folder(tmp_path, template):
+    touch(tmp_path, "b.jpg", "root/images/a.jpg")
+    with pytest.raises(UserError, match=r"leads out|holds control"):
+        list_items(tmp_path / "root", template, None, "..")
+
+
 def test_a_split_file_that_is_no_text_is_refused(tmp_path):
     touch(tmp_path, "images/a.jpg", "masks/a.png")
     (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00a")

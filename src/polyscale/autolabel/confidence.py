@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from polyscale.autolabel.folder import Description, read_description
+from polyscale.autolabel.folder import Description, label_file, read_description
 from polyscale.autolabel.png import encode_index_png
 from polyscale.autolabel.rules import Candidates
 from polyscale.data.confidence import stride_of
@@ -98,8 +98,8 @@ def read_stored(folder: Path, name: str, description: Description) -> tuple[Cand
         UserError: a file is missing, damaged or of another image.
     """
     levels = description.levels
-    labels = _labels(folder / "candidates" / f"{name}.png", description.label_space)
-    path = folder / "confidence" / f"{name}.png"
+    labels = _labels(label_file(folder, "candidates", name), description.label_space)
+    path = label_file(folder, "confidence", name)
     stored = read_mask(path)
     height, width = labels.shape
     stride = stride_of(description.stride, height, width)
@@ -109,7 +109,7 @@ def read_stored(folder: Path, name: str, description: Description) -> tuple[Cand
     found = np.where(labels == IGNORE, np.uint8(0), found)
     if "certain" not in description.kinds:
         return Candidates(labels, None), found
-    path = folder / "certain" / f"{name}.png"
+    path = label_file(folder, "certain", name)
     certain = read_mask(path) != 0
     if certain.shape != labels.shape:
         raise DataError(f"{path} does not belong to its candidates; label the image into another folder")
@@ -154,7 +154,7 @@ def read_candidates(folder: str | Path, name: str) -> Array:
     folder = Path(folder)
     description = read_description(folder)
     _check(folder, description)
-    return _labels(folder / "candidates" / f"{name}.png", description.label_space)
+    return _labels(label_file(folder, "candidates", name), description.label_space)
 
 
 def _check(folder: Path, description: Description) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from polyscale.autolabel.settings import FORMAT, digest
 from polyscale.config import dump_yaml
 from polyscale.errors import UserError
-from polyscale.files import check_folder, remove_leftovers, write_atomically
+from polyscale.files import check_folder, check_name, inside, remove_leftovers, write_atomically
 from polyscale.files import locked as lock_file
 from polyscale.labels import LabelSpace
 
@@ -29,6 +29,7 @@ __all__ = [
     "describe",
     "forget_journals",
     "is_data_set_of",
+    "label_file",
     "label_files",
     "locked",
     "read_description",
@@ -166,9 +167,9 @@ def locked(folder: Path) -> Iterator[None]:
     """Keep other runs out of a folder.
 
     Raises:
-        UserError: another run is at work there, or the folder cannot be written.
+        UserError: another run is at work there, or the folder cannot be written or holds a link to elsewhere.
     """
-    path = folder / JOURNAL / "lock"
+    path = inside(folder, f"{JOURNAL}/lock")
     try:
         with lock_file(path, f"another run is labelling into {folder}; wait for it, or choose another folder"):
             yield
@@ -184,7 +185,13 @@ def forget_journals(folder: Path) -> None:
 
 
 def clean(folder: Path) -> None:
-    """Remove what a run that was killed left half-written."""
+    """Remove what a run that was killed left half-written.
+
+    Raises:
+        UserError: a folder of label files is a symbolic link.
+    """
+    for kind in KINDS:
+        inside(folder, kind)
     remove_leftovers(folder)
     if not any((folder / JOURNAL).glob("*.jsonl")):
         return
@@ -192,14 +199,27 @@ def clean(folder: Path) -> None:
         if (folder / kind).is_dir():
             remove_leftovers(folder / kind)
             for entry in (folder / kind).rglob("*"):
-                if entry.is_dir():
+                if entry.is_dir() and not entry.is_symlink():
                     remove_leftovers(entry)
 
 
+def label_file(folder: Path, kind: str, name: str) -> Path:
+    """One of the files of an image; ``kind`` is one of ``KINDS``.
+
+    Raises:
+        UserError: the name leads out of the folder, or a symbolic link does.
+    """
+    return inside(folder, f"{kind}/{check_name(name)}.png")
+
+
 def label_files(folder: Path, name: str, kinds: Iterable[str] = KINDS) -> Iterator[tuple[str, Path]]:
-    """The files of one image, each with its key in the manifest."""
+    """The files of one image, each with its key in the manifest.
+
+    Raises:
+        UserError: as ``label_file``.
+    """
     for kind in kinds:
-        yield KINDS[kind], folder / kind / f"{name}.png"
+        yield KINDS[kind], label_file(folder, kind, name)
 
 
 def write_data_set(folder: Path, template: str, names: Sequence[str]) -> None:
@@ -265,7 +285,7 @@ def _difference(present: Description, wanted: Description) -> str:
 def _empty(folder: Path) -> None:
     """Remove labels; the description goes last, so that an interrupted removal is still recognised."""
     for kind in KINDS:
-        if (folder / kind).is_dir():
+        if inside(folder, kind).is_dir():
             shutil.rmtree(folder / kind)
     forget_journals(folder)
     for file in _FILES:

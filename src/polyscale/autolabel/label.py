@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from polyscale.autolabel.confidence import encode_certain, encode_confidence, encode_labels, to_levels
-from polyscale.autolabel.folder import Description, label_files
+from polyscale.autolabel.folder import Description, label_file, label_files
 from polyscale.autolabel.records import Stamp
 from polyscale.autolabel.rules import Candidates, apply_thresholds
 from polyscale.autolabel.thresholds import table
@@ -60,11 +60,11 @@ def write_labels(
     if description.levels:
         stride = stride_of(description.stride, *candidates.labels.shape)
         stored = to_levels(candidates, confidence, description.levels, stride)
-        _write(folder / "candidates" / f"{facts.name}.png", candidates.labels, space)
-        with write_atomically(folder / "confidence" / f"{facts.name}.png") as temporary:
+        _write(label_file(folder, "candidates", facts.name), candidates.labels, space)
+        with write_atomically(label_file(folder, "confidence", facts.name)) as temporary:
             temporary.write_bytes(encode_confidence(stored, len(description.levels)))
         if "certain" in description.kinds:
-            with write_atomically(folder / "certain" / f"{facts.name}.png") as temporary:
+            with write_atomically(label_file(folder, "certain", facts.name)) as temporary:
                 temporary.write_bytes(encode_certain(candidates))
     labels, counted = write_mask_of(folder, facts.name, description, candidates, confidence)
     extra = {"predicted": np.bincount(classes.ravel(), minlength=256)}
@@ -136,7 +136,7 @@ def write_mask_of(
     assert description.thresholds is not None
     thresholds = table(description.thresholds, description.label_space)
     labels = apply_thresholds(candidates, confidence, thresholds, int(description.settings["min_region"]))
-    _write(folder / "masks" / f"{name}.png", labels, description.label_space)
+    _write(label_file(folder, "masks", name), labels, description.label_space)
     taught = labels != IGNORE
     if candidates.certain is not None:
         taught &= ~candidates.certain

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from polyscale.autolabel.folder import JOURNAL, KINDS
 from polyscale.errors import UserError
-from polyscale.files import write_atomically
+from polyscale.files import check_name, inside, write_atomically
 
 __all__ = ["Entry", "Journal", "Ledger", "Stamp", "file_digest", "read_journals", "read_manifest", "stamp_of"]
 
@@ -171,7 +171,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path, rank: int, kind: str = "labels") -> None:
-        self.path = folder / JOURNAL / f"{kind}-{rank:05d}.jsonl"
+        self.path = inside(folder, f"{JOURNAL}/{kind}-{rank:05d}.jsonl")
         self._lock = threading.Lock()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -225,16 +225,24 @@ def read_journals(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Offset and content of each whole line."""
+    """Offset and content of each whole line.
+
+    Raises:
+        UserError: a line names an image whose label files would not be in the folder.
+    """
     offset = 0
     with path.open("rb") as file:
-        for line in file:
+        for number, line in enumerate(file, start=1):
             if line.endswith(b"\n"):
                 try:
                     values = json.loads(line)
                 except ValueError:
                     values = None
                 if isinstance(values, dict):
+                    try:
+                        check_name(values.get("image"))
+                    except UserError as error:
+                        raise UserError(f"{path} line {number}: {error}") from None
                     yield offset, values
             offset += len(line)
 

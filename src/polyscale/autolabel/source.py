@@ -21,6 +21,7 @@ from polyscale.data.items import DataError
 from polyscale.data.layout import first_three, leads_back, stands_in_list
 from polyscale.data.open import DATA_FILE, StreetsConfig, data_config, open_data
 from polyscale.errors import UserError
+from polyscale.files import check_name
 from polyscale.labels import IGNORE, LabelSpace
 
 __all__ = ["CoarseLabels", "Source", "find_source"]
@@ -137,6 +138,7 @@ def _source(paths: dict[str, Path], where: str, repeated: int = 0) -> Source:
     for name in paths:
         if not stands_in_list(name) or not _is_text(name):
             raise UserError(f"image name {name!a} cannot stand in a list of names; rename it")
+        check_name(name)
         if name.startswith(".") or "/." in name:
             raise UserError(f"image {name!r} is hidden, and hidden files are not looked for; rename it or its folder")
     absolute = {name: _absolute(paths[name]) for name in sorted(paths)}

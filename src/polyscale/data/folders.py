@@ -22,6 +22,7 @@ from polyscale.data.known_spaces import known_space, known_spaces
 from polyscale.data.layout import Found, first_three, keep, list_items, merge_splits, template_parts
 from polyscale.data.masks import read_color_mask, read_mask
 from polyscale.errors import UserError
+from polyscale.files import check_name
 from polyscale.labels import LabelSpace
 
 __all__ = [
@@ -255,7 +256,7 @@ def _find_split(config: FolderConfig, root: Path, split: str | None) -> Found:
         raise UserError(f"{root} is one set without splits, so it has no {split!r}; leave split out (split: null)")
     path = None
     if split_file is not None:
-        relative = Path(split_file.replace("{split}", split or "")).expanduser()
+        relative = Path(check_name(split_file.replace("{split}", split or ""), absolute=True)).expanduser()
         path = root / relative if (root / relative).is_file() else relative
         if not path.is_file():
             raise UserError(f"no such split file: {root / relative}")

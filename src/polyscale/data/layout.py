@@ -16,6 +16,7 @@ from polyscale.data.images import IMAGE_SUFFIXES
 from polyscale.data.items import DataError, Item
 from polyscale.data.masks import MASK_SUFFIXES
 from polyscale.errors import UserError
+from polyscale.files import check_name
 
 __all__ = [
     "Found",
@@ -102,7 +103,7 @@ def template_parts(root: Path, template: str, split: str | None, what: str) -> t
     """The folder that a template's files all lie in, and the rest of the template.
 
     Raises:
-        UserError: the template lacks ``{name}``, or has ``{split}`` where no split is given.
+        UserError: the template lacks ``{name}``, has ``{split}`` where no split is given, or climbs out of the root.
     """
     if "{name}" not in template:
         raise UserError(
@@ -112,6 +113,7 @@ def template_parts(root: Path, template: str, split: str | None, what: str) -> t
         if split is None:
             raise UserError(f"the {what} template {template!r} has {{split}}, but no split is given; set split")
         template = template.replace("{split}", split)
+    check_name(template, absolute=True)
     start = template.index("{name}")
     folder, _, pattern = template[:start].rpartition("/")
     return root / folder, pattern + template[start:]
@@ -126,8 +128,8 @@ def read_split_file(path: Path, root: Path, images: Mapping[str, Path], masks: M
     splits.
 
     Raises:
-        UserError: the file is missing, empty or not text, a line names nothing that exists, or an image is listed
-            twice.
+        UserError: the file is missing, empty or not text, a line names nothing that exists or a file that
+            ``check_name`` refuses, or an image is listed twice.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -138,15 +140,20 @@ def read_split_file(path: Path, root: Path, images: Mapping[str, Path], masks: M
     names = {image: name for name, image in images.items()}
     items: dict[str, Item] = {}
     lost: list[str] = []
-    for line in lines:
+    for number, line in enumerate(lines, start=1):
         text = _without_comment(line)
         if not text:
             continue
-        item = _item_of(text, None, root, images, masks, names)
-        for separator in () if item is not None else (r"\s*[\t,]\s*", r"\s+"):
-            fields = re.split(separator, text)
-            if item is None and len(fields) == 2:
-                item = _item_of(fields[0], fields[1], root, images, masks, names)
+        try:
+            for part in filter(None, text.split("\t")):
+                check_name(part, absolute=True)
+            item = _item_of(text, None, root, images, masks, names)
+            for separator in () if item is not None else (r"\s*[\t,]\s*", r"\s+"):
+                fields = re.split(separator, text)
+                if item is None and len(fields) == 2:
+                    item = _item_of(fields[0], fields[1], root, images, masks, names)
+        except UserError as error:
+            raise UserError(f"{path} line {number}: {error}") from None
         if item is None:
             lost.append(text)
         elif item.name in items:
@@ -234,6 +241,7 @@ def _item_of(
     if name is None:
         if path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
             return None
+        check_name(image, absolute=True)
         name = (
             names.get(path)
             or path.with_suffix("").relative_to(root if path.is_relative_to(root) else path.anchor).as_posix()
@@ -241,6 +249,7 @@ def _item_of(
     if mask is None:
         return Item(name, path, masks.get(name))
     candidate = root / mask
+    check_name(mask, absolute=True)
     return Item(name, path, candidate) if candidate.is_file() else None
 
 
