@@ -6,6 +6,7 @@ import typer
 
 import polyscale
 from polyscale.cli import autolabel, data
+from polyscale.cli.attend import attend_command
 from polyscale.cli.demo import demo_command
 from polyscale.cli.evaluate import evaluate_command
 from polyscale.cli.import_reference import import_reference_command
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo_command)
 app.command("train")(train_command)
+app.command("attend")(attend_command)
 app.command("evaluate")(evaluate_command)
 app.command("predict")(predict_command)
 app.command("import-reference")(import_reference_command)

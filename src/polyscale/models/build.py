@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from polyscale.attention import AttentionOverViews, ViewAttention
 from polyscale.backbones import BackboneConfig, build_backbone
 from polyscale.baselines import AveragePooling, ExplicitMultiScale, SingleScale
 from polyscale.config import Config
@@ -30,6 +31,12 @@ class AttentionConfig(Config):
     """Explicit only: normalise the weights over scales (as in Chen et al. 2016); false as in the released code."""
     source: Literal["scale", "pair"] = "scale"
     """Hierarchical only: read it from one scale's features, as published, or from those of two neighbouring scales."""
+    reads: Literal["features", "views", "both"] = "features"
+    """Hierarchical only: what it reads. The decoder's features, as published; what two views say (class probabilities,
+    entropy and margin of a scale and of the finer result); or both.
+    """
+    maps: Literal["one", "class"] = "one"
+    """With ``reads: views`` or ``both``: one map as published, or one for each class."""
     batch_norm: bool = True
     """Explicit only: false for the released head of one 3 x 3 convolution without batch norm (512 channels there)."""
 
@@ -77,6 +84,12 @@ class MultiScaleConfig(Config):
             raise ValueError("method 'hierarchical' needs a pair of train_scales, for example [0.5, 1]")
         if self.method != "hierarchical" and self.attention.source != "scale":
             raise ValueError(f"method {self.method!r} reads no pairs of scales; remove attention.source")
+        if self.attention.reads != "features" and (self.method, self.attention.source) != ("hierarchical", "scale"):
+            raise ValueError("attention.reads: views needs method hierarchical and attention.source scale")
+        if self.attention.reads == "features" and self.attention.maps != "one":
+            raise ValueError("attention.maps: class needs attention.reads: views or both")
+        if self.attention.reads != "features" and self.attention.initial is not None:
+            raise ValueError("attention.initial has no effect with attention.reads: views, which starts at the average")
         if self.method != "explicit" and not self.attention.batch_norm:
             raise ValueError(f"method {self.method!r} has no head without batch norm; remove attention.batch_norm")
         if self.method == "explicit" and self.eval_scales != self.train_scales:
@@ -120,12 +133,16 @@ def _combined(config: ModelConfig, num_classes: int) -> MultiScale:
     width = decoder.feature_channels
     fast = settings.fusion == "fast"
     train, evaluation = settings.train_scales, settings.eval_scales
-    if settings.method == "hierarchical" and head.source == "scale":
+    if settings.method == "hierarchical" and head.source == "scale" and head.reads == "features":
         attention = ScaleAttention(width, head.channels, initial=head.initial)
         segmenter = Segmenter(backbone, decoder, attention, config.pad)
         return HierarchicalMultiScale(segmenter, fast=fast, train_scales=train, eval_scales=evaluation)
     segmenter = Segmenter(backbone, decoder, pad=config.pad)
     match settings.method:
+        case "hierarchical" if head.reads != "features":
+            features = width if head.reads == "both" else 0
+            views = ViewAttention(num_classes, head.channels, num_classes if head.maps == "class" else 1, features)
+            return AttentionOverViews(segmenter, views, bool(features), train, evaluation)
         case "hierarchical":
             pairs = ScaleAttention(2 * width, head.channels, initial=head.initial)
             return PairwiseMultiScale(segmenter, pairs, fast, train, evaluation)

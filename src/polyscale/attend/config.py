@@ -1,0 +1,47 @@
+"""What attention over views is learnt with."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from polyscale.config import Config
+from polyscale.scales import check_scales
+
+__all__ = ["AttendConfig"]
+
+
+class AttendConfig(Config):
+    """Settings of ``polyscale attend``."""
+
+    scales: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """The scales that the attention is learnt for, 1 among them. It takes any others afterwards."""
+    reads: Literal["views", "both"] = "views"
+    """What the attention reads: what two views say, or their features as well."""
+    maps: Literal["one", "class"] = "class"
+    """One map for all classes, or one for each."""
+    channels: int = Field(64, ge=1)
+    """Width of the attention's hidden layers."""
+    epochs: int = Field(8, ge=1)
+    """How often each training image is used."""
+    variants: int = Field(3, ge=1)
+    """Versions of each image that are looked at: the image itself, and versions of other size, colour and sharpness."""
+    batch_size: int = Field(4, ge=1)
+    """Images a step."""
+    crop_fraction: float = Field(0.7, gt=0, le=1)
+    """Side of the part of an image that a step uses."""
+    lr: float = Field(2e-3, gt=0)
+    """Learning rate of AdamW at the start; it falls to zero."""
+    weight_decay: float = Field(1e-2, ge=0)
+    cache_gigabytes: float = Field(8.0, ge=0)
+    """Disk space for cached views; what does not fit is computed each time it is needed."""
+    hold_out: float = Field(0.2, gt=0, lt=1)
+    """Share of the training images that judges the attention where there are no validation images."""
+    seed: int = Field(0, ge=0, lt=2**63)
+
+    @field_validator("scales")
+    @classmethod
+    def _possible(cls, scales: tuple[float, ...]) -> tuple[float, ...]:
+        chosen = check_scales(scales)
+        if len(chosen) < 2:
+            raise ValueError("give at least two scales, for example [0.5, 1, 2]")
+        return chosen

@@ -1,0 +1,95 @@
+"""Whether the attention is worth having: it is kept only where it beats the average of the same views."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from polyscale.attend.views import CachedViews
+from polyscale.attention import AttentionOverViews
+from polyscale.baselines import average_logits, average_probabilities
+from polyscale.metrics import confusion_matrix, top_class
+from polyscale.metrics.bootstrap import Difference, bootstrap_difference, mean_iou
+from polyscale.views import View, at_input_sizes, resize
+
+__all__ = ["Judgement", "judge"]
+
+ATTENTION, AVERAGE, LOGITS, ORACLE = "attention", "average of probabilities", "average of logits", "oracle"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Scores on images that the attention was not learnt from."""
+
+    mean_iou: Mapping[str, float]
+    """Row -> mIoU as a fraction."""
+    gain: Difference
+    """Of the attention over the better of the two averages."""
+    images: int
+
+    @property
+    def keep(self) -> bool:
+        """The attention beats averaging by more than the bootstrap's spread."""
+        return self.gain.low > 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        gain = {"value": self.gain.value, "low": self.gain.low, "high": self.gain.high}
+        return {"mean_iou": dict(self.mean_iou), "gain": gain, "keep": self.keep, "images": self.images}
+
+    def table(self) -> tuple[str, list[str], list[list[Any]]]:
+        """Title, columns and rows."""
+        rows = [[name, 100 * value] for name, value in self.mean_iou.items()]
+        return f"On {self.images} images that the attention was not learnt from", ["", "mIoU"], rows
+
+
+@torch.inference_mode()
+def judge(
+    model: AttentionOverViews, cached: CachedViews, progress: Callable[[int, int], None] | None = None
+) -> Judgement:
+    """Score the attention and its controls on the same views.
+
+    The oracle takes, at each pixel, any scale that is right: what a perfect choice of scales would reach.
+    """
+    tables: dict[str, list[Tensor]] = {}
+    device = next(model.parameters()).device
+    num_classes = 0
+    for index in range(len(cached)):
+        looks = cached.read(index)
+        labels = looks.labels.to(device)
+        views = {
+            s: View(v.logits.to(device).float(), features=_float(v.features, device)) for s, v in looks.views.items()
+        }
+        num_classes = views[1.0].logits.shape[1]
+        for name, classes in _rows(model, views, labels):
+            tables.setdefault(name, []).append(confusion_matrix(classes, labels, num_classes).cpu())
+        if progress is not None:
+            progress(index + 1, len(cached))
+    stacked = {name: torch.stack(several) for name, several in tables.items()}
+    scores = {name: float(mean_iou(table.sum(0))) for name, table in stacked.items()}
+    better = max((AVERAGE, LOGITS), key=lambda name: scores[name])
+    return Judgement(scores, bootstrap_difference(stacked[ATTENTION], stacked[better]), len(cached))
+
+
+def _float(x: Tensor | None, device: torch.device) -> Tensor | None:
+    return None if x is None else x.to(device).float()
+
+
+def _rows(model: AttentionOverViews, views: dict[float, View], labels: Tensor) -> Iterable[tuple[str, Tensor]]:
+    """Name and classes (H, W) of each way of combining the views."""
+    size = labels.shape[-2:]
+    full = at_input_sizes({scale: View(view.logits) for scale, view in views.items()}, size)
+    right = torch.zeros_like(labels, dtype=torch.bool)
+    coarse = None
+    for scale in sorted(full):
+        classes = top_class(resize(full[scale].logits, size)[0])[1]
+        right |= classes == labels
+        coarse = classes if coarse is None else coarse
+        yield f"scale {scale:g}", classes
+    yield AVERAGE, top_class(average_probabilities(full)[0])[1]
+    yield LOGITS, top_class(average_logits(full)[0])[1]
+    fused = top_class(model.fuse(views, size).logits[0])[1]
+    yield ATTENTION, fused
+    yield ORACLE, torch.where(right, labels, fused)
