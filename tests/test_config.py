@@ -7,7 +7,7 @@ import pytest
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from polyscale.config import Config, dump_yaml, load_config, read_yaml, validate
+from polyscale.config import Config, dump_yaml, import_path, is_import_path, load_config, read_yaml, validate
 from polyscale.errors import UserError
 from polyscale.files import check_folder, remove_leftovers, write_atomically
 
@@ -365,3 +365,14 @@ class TestWriteAtomically:
 
 def test_the_loader_leaves_other_yaml_users_alone():
     assert yaml.safe_load("x: on") == {"x": True}
+
+
+@pytest.mark.parametrize("text", ["no colon", "a:b:c", "a.b:c.d", ":b", "a:", "a b:c", "../a:b", "a..b:c", "hf-hub:x"])
+def test_what_is_no_import_path_is_told_and_not_imported(text):
+    assert not is_import_path(text)
+    with pytest.raises(UserError, match="is no import path; write package.module:Name"):
+        import_path(text)
+
+
+def test_an_import_path_gives_the_object():
+    assert import_path("polyscale.config:Config") is Config

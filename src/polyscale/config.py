@@ -4,20 +4,26 @@ Unusual here: YAML 1.1 reads ``5e-3`` as text, ``010`` as eight, ``1:30`` as nin
 ``on`` as a boolean; the loader below reads numbers as a person would and leaves the rest as text.
 """
 
+import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from polyscale.errors import UserError
+from polyscale.errors import UserError, nearest, unknown
 
 __all__ = [
     "Config",
+    "construct",
     "dump_yaml",
+    "import_path",
+    "is_import_path",
     "load_config",
+    "name_or_import_path",
     "read_yaml",
     "validate",
 ]
@@ -30,6 +36,82 @@ class Config(BaseModel):
 
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
+ObjectT = TypeVar("ObjectT")
+
+_IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def is_import_path(text: str) -> bool:
+    """Whether a text has the form ``package.module:Name``; nothing is imported."""
+    return _IMPORT_PATH.fullmatch(text) is not None
+
+
+def import_path(text: str) -> Any:
+    """Import what ``package.module:Name`` names. This runs the module's code, so only the user may choose the text.
+
+    Example:
+        >>> import_path("polyscale.labels:IGNORE")
+        255
+
+    Raises:
+        UserError: the text has another form, there is no such module or no such name in it, or importing it fails.
+    """
+    if not is_import_path(text):
+        raise UserError(f"{text!r} is no import path; write package.module:Name")
+    module_name, _, name = text.partition(":")
+    try:
+        module = import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise UserError(f"cannot import {module_name} for {text}: {error}") from error
+        raise UserError(
+            f"there is no module {error.name!r} for {text}; install its package, or let PYTHONPATH name its folder"
+        ) from None
+    except Exception as error:  # the module's own code
+        raise UserError(f"cannot import {module_name} for {text}: {type(error).__name__}: {error}") from error
+    if not hasattr(module, name):
+        hint = nearest(name, (known for known in vars(module) if not known.startswith("_")))
+        raise UserError(f"module {module_name!r} has no {name!r}{hint}")
+    return getattr(module, name)
+
+
+def construct(path: str, base: type[ObjectT], options: Mapping[str, Any], **arguments: Any) -> ObjectT:
+    """Import a user's class and make an object of it.
+
+    Args:
+        path: ``package.module:Name`` of the class.
+        base: what it must be a subclass of. A recipe can thus not name any function to be called.
+        options: keyword arguments from the recipe.
+        arguments: further keyword arguments.
+
+    Raises:
+        UserError: it cannot be imported, is no such class, or does not take these options.
+    """
+    kind = import_path(path)
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        home = base.__module__.rpartition(".")[0]
+        raise UserError(f"{path} is no subclass of {home}.{base.__name__}, whose docstring says what is asked of it")
+    try:
+        inspect.signature(kind).bind(**arguments, **options)
+    except TypeError as error:
+        raise UserError(f"{path} does not take these options: {error}") from None
+    return kind(**arguments, **options)
+
+
+def name_or_import_path(what: str, known: Collection[str]) -> AfterValidator:
+    """Let a field be one of ``known`` names or the import path of a user's own class.
+
+    Args:
+        what: the thing that is named, for messages.
+        known: names of those in the package.
+    """
+
+    def check(name: str) -> str:
+        if name in known or is_import_path(name):
+            return name
+        raise ValueError(f"{unknown(what, name, known)}, or the import path package.module:Name of your own")
+
+    return AfterValidator(check)
 
 
 class _Loader(yaml.SafeLoader):
