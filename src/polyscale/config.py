@@ -1,20 +1,17 @@
-"""Configuration: frozen models with unknown keys refused, YAML files in order, then ``key=value`` overrides.
-
-Unusual here: YAML 1.1 reads ``5e-3`` as text, ``010`` as eight, ``1:30`` as ninety, ``2026-01-02`` as a date and
-``on`` as a boolean; the loader below reads numbers as a person would and leaves the rest as text.
-"""
+"""Configuration: frozen models with unknown keys refused, YAML files in order, then ``key=value`` overrides."""
 
 import inspect
 import re
+import reprlib
 from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from polyscale.errors import UserError, nearest, unknown
+from polyscale.plain_yaml import dump_yaml, parse_yaml, read_yaml
 
 __all__ = [
     "Config",
@@ -114,81 +111,6 @@ def name_or_import_path(what: str, known: Collection[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
-class _Loader(yaml.SafeLoader):
-    """``yaml.SafeLoader`` with YAML 1.2's numbers and booleans, no dates, and duplicate keys refused."""
-
-
-_REDEFINED = tuple(f"tag:yaml.org,2002:{name}" for name in ("bool", "float", "int", "timestamp"))
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _REDEFINED]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"^(?:[-+]?(?:0|[1-9]\d*)|0x[0-9a-fA-F]+)$"), list("-+0123456789")
-)
-_FLOAT = re.compile(r"^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(?:inf|Inf|INF|nan|NaN|NAN))$")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-
-
-def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen = set()
-    for key_node, _ in node.value:
-        if isinstance(key_node, yaml.ScalarNode) and key_node.value != "<<":
-            if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key_node.value!r} is given twice", key_node.start_mark
-                )
-            seen.add(key_node.value)
-    loader.flatten_mapping(node)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_duplicates)
-
-
-class _Dumper(yaml.SafeDumper):
-    """``yaml.SafeDumper`` that also quotes text which the loader above would read as a number."""
-
-
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
-
-
-def read_yaml(path: str | Path) -> Any:
-    """Read one YAML file.
-
-    Raises:
-        UserError: the file is missing, unreadable or not YAML.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"no such file: {path}") from None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"cannot read {path}: it is not text in UTF-8; save it as UTF-8") from None
-    return _parse(text, str(path))
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
-    except (yaml.YAMLError, RecursionError) as error:
-        reason = " ".join(str(getattr(error, "problem", None) or error).split())
-        mark = getattr(error, "problem_mark", None)
-        at = f" line {mark.line + 1}" if mark is not None else ""
-        raise UserError(f"{where}{at} is not valid YAML: {reason}") from None
-
-
-def dump_yaml(value: Any) -> str:
-    """YAML text of plain values, keys in the order given; ``read_yaml`` and any other reader give equal values."""
-    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
-
-
 def load_config(kind: type[ConfigT], files: Sequence[str | Path], overrides: Sequence[str] = ()) -> ConfigT:
     """Merge YAML files in order, apply ``a.b=value`` overrides, then validate.
 
@@ -212,7 +134,7 @@ def load_config(kind: type[ConfigT], files: Sequence[str | Path], overrides: Seq
         key, separator, text = override.partition("=")
         if not separator or not key.strip():
             raise UserError(f"override {override!r} is not of the form key=value, for example training.epochs=10")
-        value: Any = _parse(text, f"override {override!r}")
+        value: Any = parse_yaml(text, f"override {override!r}")
         for part in reversed(key.strip().split(".")):
             value = {part: value}
         layer = _merge(layer, value)
@@ -240,6 +162,8 @@ def validate(kind: type[ConfigT], values: Any) -> ConfigT:
         raise UserError("; ".join(problems)) from None
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 100
 # What pydantic says in terms of Python.
 _IN_YAML = {
     "tuple_type": "must be a list in brackets",
@@ -263,7 +187,7 @@ def _describe(kind: type[BaseModel], problem: Any) -> str:
     if problem["type"] == "missing":
         return f"key {key!r} is missing"
     message = _IN_YAML.get(problem["type"]) or str(problem["msg"]).removeprefix("Value error, ")
-    value = repr(problem.get("input"))
+    value = _SHORT.repr(problem.get("input"))
     shown = "" if len(value) > 60 or not location else f" (not {value})"
     shown += "; in YAML a space follows the colon" if problem.get("input") is None and ":" in key else ""  # {bus:3}
     return f"{key}: {message}{shown}" if key else message
