@@ -7,7 +7,7 @@ import pytest
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from polyscale.config import Config, dump_yaml, load_config, read_yaml, validate
+from polyscale.config import Config, dump_yaml, import_path, is_import_path, load_config, read_yaml, validate
 from polyscale.errors import UserError
 from polyscale.files import check_folder, remove_leftovers, write_atomically
 
@@ -97,7 +97,7 @@ def test_a_config_cannot_be_changed():
 
 def test_a_key_given_twice_is_refused_with_its_line(write):
     path = write("name: a\nscales: [1]\nname: b\n")
-    with pytest.raises(UserError, match=r"a\.yaml line 3 .*'name' is given twice"):
+    with pytest.raises(UserError, match=r"a\.yaml line 3: .*'name' is given twice"):
         read_yaml(path)
 
 
@@ -109,6 +109,80 @@ def test_a_nested_key_given_twice_is_refused(write):
 def test_anchors_and_merge_keys_still_work(write):
     content = read_yaml(write("a: &base {lr: 5e-3, nesterov: true}\nb:\n  <<: *base\n  lr: 1\n"))
     assert content["b"] == {"lr": 1, "nesterov": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("!!str 5", "5"), ("!!int 5", 5), ('!!int "5"', 5), ("!!float 5.", 5.0), ("!!bool true", True)]
+)
+def test_a_tag_that_fits_is_read(write, text, value):
+    assert read_yaml(write(f"x: {text}\n")) == {"x": value}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("!!bool x", "!!bool 'x' is not a plain value; leave the tag out"),
+        ("!!timestamp foo", "!!timestamp 'foo' is not a plain value"),
+        ("!!timestamp 2026-01-02", "is not a plain value"),
+        ("!!int foo", "!!int 'foo' is not a plain value"),
+        ("!!int 1_0", "!!int '1_0' is not a plain value"),
+        ("!!float x", "!!float 'x' is not a plain value"),
+        ("!!binary eA==", "!!binary 'eA==' is not a plain value"),
+        ("!mine [1]", "!mine is not a plain value"),
+        ("!!python/object/apply:os.getcwd []", "is not a plain value"),
+        ("9" * 5000, "a number of 5000 digits is too long"),
+        ("-" + "9" * 5000, "a number of 5001 digits is too long"),
+        ("0x" + "f" * 5000, "is too long"),
+        ("{? [1] : 2}", "a key is a word or a number"),
+        ("{<<: 3}", "<< merges a mapping or a list of mappings"),
+    ],
+)
+def test_what_is_no_plain_value_is_one_line_with_file_line_and_key(write, text, message):
+    for path in (write(f"name: x\nrun:\n  - seed: {text}\n"),):
+        with pytest.raises(UserError, match=message) as caught:
+            read_yaml(path)
+        assert str(caught.value).startswith(f"{path} line 3, key run.0.seed: ")
+        assert len(str(caught.value)) < 300
+    with pytest.raises(UserError, match=message) as caught:
+        load_config(Run, [], [f"name={text}"])
+
+
+def test_aliases_of_aliases_end_soon(write):
+    nine = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10 if n else ['x'] * 10)}]" for n in range(9)]
+    with pytest.raises(UserError, match=r"a.yaml line \d, key a\d[.\d]*: its aliases \(\*name\) unfold to too many"):
+        load_config(Run, [write("\n".join(nine))])
+    for endless in ("a: &a [*a]", "a: &a {b: *a}", "a: &a {<<: *a}"):
+        with pytest.raises(UserError, match=r"a\.yaml"):
+            read_yaml(write(endless))
+
+
+def test_long_lists_are_read(write):
+    many = list(range(12_000))
+    assert read_yaml(write(f"x: {many}"))["x"] == many
+
+
+def test_merges_of_several_mappings_prefer_the_first(write):
+    content = read_yaml(write("a: &a {x: 1, y: 1}\nb: &b {y: 2, z: 2}\nc:\n  z: 3\n  <<: [*a, *b]\n"))
+    assert content["c"] == {"x": 1, "y": 1, "z": 3}
+
+
+def test_pipes_and_huge_files_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(UserError, match=r"pipe\.yaml: it is a pipe or a device; name a file"):
+        read_yaml(tmp_path / "pipe.yaml")
+    with (tmp_path / "huge.yaml").open("wb") as file:
+        file.truncate(10**9)
+    with pytest.raises(UserError, match="it has 1000 MB, a configuration at most 4 MB"):
+        read_yaml(tmp_path / "huge.yaml")
+
+
+@pytest.mark.parametrize("value", [[0] * 10**6, {"a": {"b": "c" * 10**6}}, "x" * 10**6])
+def test_a_wrong_value_of_any_size_gives_a_short_message(value):
+    for _ in range(500):
+        value = [value]
+    with pytest.raises(UserError) as caught:
+        validate(Run, {"name": value, "optimizer": {"lr": value}})
+    assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize(
@@ -365,3 +439,14 @@ class TestWriteAtomically:
 
 def test_the_loader_leaves_other_yaml_users_alone():
     assert yaml.safe_load("x: on") == {"x": True}
+
+
+@pytest.mark.parametrize("text", ["no colon", "a:b:c", "a.b:c.d", ":b", "a:", "a b:c", "../a:b", "a..b:c", "hf-hub:x"])
+def test_what_is_no_import_path_is_told_and_not_imported(text):
+    assert not is_import_path(text)
+    with pytest.raises(UserError, match="is no import path; write package.module:Name"):
+        import_path(text)
+
+
+def test_an_import_path_gives_the_object():
+    assert import_path("polyscale.config:Config") is Config

@@ -1,23 +1,26 @@
-"""Configuration: frozen models with unknown keys refused, YAML files in order, then ``key=value`` overrides.
+"""Configuration: frozen models with unknown keys refused, YAML files in order, then ``key=value`` overrides."""
 
-Unusual here: YAML 1.1 reads ``5e-3`` as text, ``010`` as eight, ``1:30`` as ninety, ``2026-01-02`` as a date and
-``on`` as a boolean; the loader below reads numbers as a person would and leaves the rest as text.
-"""
-
+import inspect
 import re
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Collection, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from polyscale.errors import UserError
+from polyscale.errors import UserError, nearest, unknown
+from polyscale.plain_yaml import dump_yaml, parse_yaml, read_yaml
 
 __all__ = [
     "Config",
+    "construct",
     "dump_yaml",
+    "import_path",
+    "is_import_path",
     "load_config",
+    "name_or_import_path",
     "read_yaml",
     "validate",
 ]
@@ -30,81 +33,82 @@ class Config(BaseModel):
 
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
+ObjectT = TypeVar("ObjectT")
+
+_IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
-class _Loader(yaml.SafeLoader):
-    """``yaml.SafeLoader`` with YAML 1.2's numbers and booleans, no dates, and duplicate keys refused."""
+def is_import_path(text: str) -> bool:
+    """Whether a text has the form ``package.module:Name``; nothing is imported."""
+    return _IMPORT_PATH.fullmatch(text) is not None
 
 
-_REDEFINED = tuple(f"tag:yaml.org,2002:{name}" for name in ("bool", "float", "int", "timestamp"))
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _REDEFINED]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"^(?:[-+]?(?:0|[1-9]\d*)|0x[0-9a-fA-F]+)$"), list("-+0123456789")
-)
-_FLOAT = re.compile(r"^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(?:inf|Inf|INF|nan|NaN|NAN))$")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
+def import_path(text: str) -> Any:
+    """Import what ``package.module:Name`` names. This runs the module's code, so only the user may choose the text.
 
-
-def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen = set()
-    for key_node, _ in node.value:
-        if isinstance(key_node, yaml.ScalarNode) and key_node.value != "<<":
-            if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key_node.value!r} is given twice", key_node.start_mark
-                )
-            seen.add(key_node.value)
-    loader.flatten_mapping(node)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_duplicates)
-
-
-class _Dumper(yaml.SafeDumper):
-    """``yaml.SafeDumper`` that also quotes text which the loader above would read as a number."""
-
-
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
-
-
-def read_yaml(path: str | Path) -> Any:
-    """Read one YAML file.
+    Example:
+        >>> import_path("polyscale.labels:IGNORE")
+        255
 
     Raises:
-        UserError: the file is missing, unreadable or not YAML.
+        UserError: the text has another form, there is no such module or no such name in it, or importing it fails.
     """
-    path = Path(path)
+    if not is_import_path(text):
+        raise UserError(f"{text!r} is no import path; write package.module:Name")
+    module_name, _, name = text.partition(":")
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"no such file: {path}") from None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"cannot read {path}: it is not text in UTF-8; save it as UTF-8") from None
-    return _parse(text, str(path))
+        module = import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise UserError(f"cannot import {module_name} for {text}: {error}") from error
+        raise UserError(
+            f"there is no module {error.name!r} for {text}; install its package, or let PYTHONPATH name its folder"
+        ) from None
+    except Exception as error:  # the module's own code
+        raise UserError(f"cannot import {module_name} for {text}: {type(error).__name__}: {error}") from error
+    if not hasattr(module, name):
+        hint = nearest(name, (known for known in vars(module) if not known.startswith("_")))
+        raise UserError(f"module {module_name!r} has no {name!r}{hint}")
+    return getattr(module, name)
 
 
-def _parse(text: str, where: str) -> Any:
+def construct(path: str, base: type[ObjectT], options: Mapping[str, Any], **arguments: Any) -> ObjectT:
+    """Import a user's class and make an object of it.
+
+    Args:
+        path: ``package.module:Name`` of the class.
+        base: what it must be a subclass of. A recipe can thus not name any function to be called.
+        options: keyword arguments from the recipe.
+        arguments: further keyword arguments.
+
+    Raises:
+        UserError: it cannot be imported, is no such class, or does not take these options.
+    """
+    kind = import_path(path)
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        home = base.__module__.rpartition(".")[0]
+        raise UserError(f"{path} is no subclass of {home}.{base.__name__}, whose docstring says what is asked of it")
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
-    except (yaml.YAMLError, RecursionError) as error:
-        reason = " ".join(str(getattr(error, "problem", None) or error).split())
-        mark = getattr(error, "problem_mark", None)
-        at = f" line {mark.line + 1}" if mark is not None else ""
-        raise UserError(f"{where}{at} is not valid YAML: {reason}") from None
+        inspect.signature(kind).bind(**arguments, **options)
+    except TypeError as error:
+        raise UserError(f"{path} does not take these options: {error}") from None
+    return kind(**arguments, **options)
 
 
-def dump_yaml(value: Any) -> str:
-    """YAML text of plain values, keys in the order given; ``read_yaml`` and any other reader give equal values."""
-    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
+def name_or_import_path(what: str, known: Collection[str]) -> AfterValidator:
+    """Let a field be one of ``known`` names or the import path of a user's own class.
+
+    Args:
+        what: the thing that is named, for messages.
+        known: names of those in the package.
+    """
+
+    def check(name: str) -> str:
+        if name in known or is_import_path(name):
+            return name
+        raise ValueError(f"{unknown(what, name, known)}, or the import path package.module:Name of your own")
+
+    return AfterValidator(check)
 
 
 def load_config(kind: type[ConfigT], files: Sequence[str | Path], overrides: Sequence[str] = ()) -> ConfigT:
@@ -130,7 +134,7 @@ def load_config(kind: type[ConfigT], files: Sequence[str | Path], overrides: Seq
         key, separator, text = override.partition("=")
         if not separator or not key.strip():
             raise UserError(f"override {override!r} is not of the form key=value, for example training.epochs=10")
-        value: Any = _parse(text, f"override {override!r}")
+        value: Any = parse_yaml(text, f"override {override!r}")
         for part in reversed(key.strip().split(".")):
             value = {part: value}
         layer = _merge(layer, value)
@@ -158,6 +162,8 @@ def validate(kind: type[ConfigT], values: Any) -> ConfigT:
         raise UserError("; ".join(problems)) from None
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 100
 # What pydantic says in terms of Python.
 _IN_YAML = {
     "tuple_type": "must be a list in brackets",
@@ -181,7 +187,7 @@ def _describe(kind: type[BaseModel], problem: Any) -> str:
     if problem["type"] == "missing":
         return f"key {key!r} is missing"
     message = _IN_YAML.get(problem["type"]) or str(problem["msg"]).removeprefix("Value error, ")
-    value = repr(problem.get("input"))
+    value = _SHORT.repr(problem.get("input"))
     shown = "" if len(value) > 60 or not location else f" (not {value})"
     shown += "; in YAML a space follows the colon" if problem.get("input") is None and ":" in key else ""  # {bus:3}
     return f"{key}: {message}{shown}" if key else message

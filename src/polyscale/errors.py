@@ -1,7 +1,33 @@
-"""The one error type that users see."""
+"""The one error type that users see, and the hint that a misspelt name gets."""
 
-__all__ = ["UserError"]
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["UserError", "nearest", "unknown"]
 
 
 class UserError(ValueError):
     """Something that the user can change: one line that names the thing, what is allowed and what to do."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'resnet50'?)`` where one of ``known`` resembles ``name``, else nothing.
+
+    Example:
+        >>> nearest("schedul", ["schedule", "optimizer"])
+        " (did you mean 'schedule'?)"
+    """
+    by_case = {other.lower(): other for other in known}
+    close = difflib.get_close_matches(name[:100].lower(), by_case, n=1)
+    return f" (did you mean {by_case[close[0]]!r}?)" if close else ""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """The text of an error about a name that is none of a few known ones.
+
+    Example:
+        >>> unknown("decoder", "oct", ["light", "ocr"])
+        "unknown decoder 'oct' (did you mean 'ocr'?); choose from light, ocr"
+    """
+    names = list(known)
+    return f"unknown {what} {name[:100]!r}{nearest(name, names)}; choose from {', '.join(names)}"

@@ -89,13 +89,13 @@ def test_commands_exist_with_their_options(where: str, line: str) -> None:
 
 def test_yaml_blocks_are_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a folder with the auto-labels that a mix names."""
-    from polyscale.config import _parse
+    from polyscale.plain_yaml import parse_yaml
 
     (tmp_path / "auto").mkdir()
     (tmp_path / "auto" / "data.yaml").write_text("kind: folder\n")
     monkeypatch.chdir(tmp_path)
     for where, text in blocks("yaml", DOCUMENTS):
-        values = _parse(text, where)
+        values = parse_yaml(text, where)
         if "classes" in values:
             validate(LabelSpace, values)
         else:

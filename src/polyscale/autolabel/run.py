@@ -1,7 +1,7 @@
 """Auto-labelling from end to end: find the images, claim the folder, choose thresholds, label."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ def autolabel(
     coarse: str | Path | None = None,
     frame: str | Path | None = None,
     device: str | None = None,
+    trust: Collection[str] = (),
     batch: int = 1,
     workers: int = 4,
     replace: bool = False,
@@ -54,6 +55,7 @@ def autolabel(
         coarse: data set of coarse labels; its items have the images' names.
         frame: picture of the pixels that may be labelled: others (0) are ignored. For images of its size only.
         device: as for ``polyscale.load``.
+        trust: as for ``polyscale.load``.
         batch: images of one size that the network sees together.
         workers: threads that load, and as many that write.
         replace: remove labels of another teacher, other settings or other images from ``out``.
@@ -73,7 +75,7 @@ def autolabel(
     out = Path(out)
     source = find_source(images, out)
     check_folder(out)
-    network = Teacher(teacher, config.scales, config.flip, local_device(device), config.precision)
+    network = Teacher(teacher, config.scales, config.flip, local_device(device), config.precision, trust)
     space = network.label_space
     check_class_names(config, space)
     limits = CoarseLabels(coarse, space, list(source.paths)) if coarse is not None else None

@@ -1,6 +1,6 @@
 """The teacher in use: batches of images of one size to classes and confidence."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,12 +38,19 @@ class Teacher:
         flip: also look at the mirrored image and average both.
         device: as for ``polyscale.load``.
         precision: as for ``polyscale.load``.
+        trust: as for ``polyscale.load``.
     """
 
     def __init__(
-        self, path: str | Path, scales: Sequence[float] | None, flip: bool, device: str | None, precision: Precision
+        self,
+        path: str | Path,
+        scales: Sequence[float] | None,
+        flip: bool,
+        device: str | None,
+        precision: Precision,
+        trust: Collection[str] = (),
     ) -> None:
-        checkpoint = load_checkpoint(path)
+        checkpoint = load_checkpoint(path, trust=trust)
         self._looker = Looker(checkpoint.model, device, precision)
         self.fingerprint = file_digest(Path(path))
         self.label_space = checkpoint.label_space

@@ -7,12 +7,12 @@ then be shown to any network.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from polyscale.config import Config
+from polyscale.config import Config, is_import_path
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Backbone", "BackboneConfig", "map_size"]
 
@@ -24,7 +24,9 @@ class BackboneConfig(Config):
     """Which backbone, and what it starts from.
 
     Attributes:
-        name: ``tiny`` (in-house, no weights) or the name of any timm model with feature maps, such as ``resnet50``.
+        name: ``tiny`` (in-house, no weights), the name of any timm model with feature maps, such as ``resnet50``, or
+            the import path of your own (``my_package.module:MyBackbone``).
+        options: keyword arguments for your own backbone.
         pretrained: False for random weights, True for the model's ImageNet weights, or the path of a ``.safetensors``
             or ``.pth`` file that holds the timm model's state dict.
         output_stride: input pixels per pixel of the coarsest map: 8, 16 or 32; None for the model's own.
@@ -38,6 +40,7 @@ class BackboneConfig(Config):
     """
 
     name: str = Field(default="resnet50", min_length=1)
+    options: dict[str, Any] = Field(default_factory=dict)
     pretrained: bool | str = False
     output_stride: Literal[8, 16, 32] | None = None
     checkpointing: bool = False
@@ -45,15 +48,48 @@ class BackboneConfig(Config):
     dilate_first_blocks: bool = False
     branch_upsampling: Literal["bilinear", "nearest"] = "bilinear"
 
+    @model_validator(mode="after")
+    def _options_are_used(self) -> "BackboneConfig":
+        if not is_import_path(self.name):
+            if self.options:
+                raise ValueError(f"options are for a backbone of your own; {self.name!r} takes the keys beside them")
+            return self
+        keys = ("output_stride", "checkpointing", "drop_path", "dilate_first_blocks", "branch_upsampling")
+        idle = [key for key in keys if getattr(self, key) != type(self).model_fields[key].default]
+        if idle:
+            raise ValueError(f"{', '.join(idle)} has no effect on {self.name}; put what it takes under options")
+        return self
+
 
 class Backbone(nn.Module, ABC):
     """Images to feature maps.
+
+    A backbone of your own subclasses this and is named in the recipe by its import path. It is made with what stands
+    under ``options`` as keyword arguments, and with ``pretrained`` where the recipe sets that; for a checkpoint, which
+    carries the weights, it is made without. It sets ``channels`` and ``strides``, and keeps the promise of ``forward``
+    for every size from one pixel up.
 
     Attributes:
         channels: channels of each map, fine to coarse.
         strides: input pixels per map pixel of each map, fine to coarse.
         mean: per-channel mean of RGB in [0, 1] that the weights were trained with.
         std: per-channel standard deviation likewise.
+
+    Example:
+        With this class in ``my_package/trunks.py``, a recipe says
+        ``model.backbone: {name: "my_package.trunks:OneLayer", options: {width: 16}}``.
+
+        >>> import torch
+        >>> class OneLayer(Backbone):
+        ...     def __init__(self, width=32):
+        ...         super().__init__()
+        ...         self.channels, self.strides = (width,), (4,)
+        ...         self.stem = nn.Conv2d(3, width, kernel_size=7, stride=4, padding=3)
+        ...
+        ...     def forward(self, x):
+        ...         return [self.stem(x).relu()]
+        >>> [map_.shape for map_ in OneLayer(width=16)(torch.rand(1, 3, 33, 50))]
+        [torch.Size([1, 16, 9, 13])]
     """
 
     channels: tuple[int, ...]

@@ -1,6 +1,10 @@
 """From a backbone's configuration to the backbone."""
 
+from typing import Any
+
 from polyscale.backbones.backbone import Backbone, BackboneConfig
+from polyscale.config import construct, is_import_path
+from polyscale.errors import UserError
 
 __all__ = ["build_backbone"]
 
@@ -16,6 +20,8 @@ def build_backbone(config: BackboneConfig) -> Backbone:
     Raises:
         UserError: the name is unknown, an option is not one of this backbone's, or the weights cannot be had; one line.
     """
+    if is_import_path(config.name):
+        return _build_own(config)
     if config.name == "tiny":
         from polyscale.backbones.tiny import TinyBackbone
 
@@ -39,3 +45,15 @@ def build_backbone(config: BackboneConfig) -> Backbone:
     from polyscale.backbones.pyramid import TimmBackbone
 
     return TimmBackbone(config)
+
+
+def _build_own(config: BackboneConfig) -> Backbone:
+    given: dict[str, Any] = {} if config.pretrained is False else {"pretrained": config.pretrained}
+    backbone = construct(config.name, Backbone, config.options, **given)  # type: ignore[type-abstract]
+    channels, strides = (getattr(backbone, name, None) for name in ("channels", "strides"))
+    if not (channels and strides and len(channels) == len(strides) and list(strides) == sorted(strides)):
+        raise UserError(
+            f"backbone {config.name} must set channels and strides, a number each for every map, fine to coarse; "
+            f"got {channels} and {strides}"
+        )
+    return backbone

@@ -13,7 +13,15 @@ from typer.core import TyperGroup
 
 from polyscale.cli.autolabel_audit import audit_command
 from polyscale.cli.display import open_bar, print_table, say
-from polyscale.cli.options import DeviceOption, FlipOption, Precision, PrecisionOption, ScalesOption, parse_scales
+from polyscale.cli.options import (
+    DeviceOption,
+    FlipOption,
+    Precision,
+    PrecisionOption,
+    ScalesOption,
+    TrustOption,
+    parse_scales,
+)
 from polyscale.errors import UserError
 
 __all__ = ["app"]
@@ -105,6 +113,7 @@ def run(
     ] = False,
     device: DeviceOption = None,
     precision: PrecisionOption = Precision.float32,
+    trust: TrustOption = None,
 ) -> None:
     """Label images with a trained network.
 
@@ -133,6 +142,7 @@ def run(
             coarse=coarse,
             frame=frame,
             device=device,
+            trust=trust or (),
             batch=batch,
             workers=workers,
             replace=replace,

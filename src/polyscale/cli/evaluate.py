@@ -15,6 +15,7 @@ from polyscale.cli.options import (
     Precision,
     PrecisionOption,
     ScalesOption,
+    TrustOption,
     parse_scales,
 )
 from polyscale.files import check_folder
@@ -42,6 +43,7 @@ def evaluate_command(
     ] = None,
     device: DeviceOption = None,
     precision: PrecisionOption = Precision.float32,
+    trust: TrustOption = None,
 ) -> None:
     """Score a network on labelled images.
 
@@ -59,7 +61,7 @@ def evaluate_command(
         filter(None, (checkpoint.stem, Path(name).name, chosen))
     )
     check_folder(folder)
-    network = load_checkpoint(checkpoint)
+    network = load_checkpoint(checkpoint, trust=trust or ())
     details = {"checkpoint": str(checkpoint), "data": name, "split": chosen, "checkpoint_info": metadata.info}
     with progress_bar("evaluating") as progress:
         evaluation = evaluate(

@@ -17,6 +17,7 @@ __all__ = [
     "Precision",
     "PrecisionOption",
     "ScalesOption",
+    "TrustOption",
     "parse_scales",
     "parse_size",
 ]
@@ -45,6 +46,12 @@ ScalesOption = Annotated[
 FlipOption = Annotated[bool, typer.Option("--flip", help="Look at the mirrored image as well and average.")]
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda, cuda:1 or mps. By default a GPU where there is one.")
+]
+TrustOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust", metavar="MODULE:NAME", help="Allow the checkpoint to use this decoder or backbone of your own code."
+    ),
 ]
 PrecisionOption = Annotated[
     Precision, typer.Option("--precision", help="bfloat16 is faster on recent GPUs and some CPUs.")

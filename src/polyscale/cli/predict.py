@@ -13,6 +13,7 @@ from polyscale.cli.options import (
     Precision,
     PrecisionOption,
     ScalesOption,
+    TrustOption,
     parse_scales,
 )
 from polyscale.errors import UserError
@@ -35,6 +36,7 @@ def predict_command(
     ] = None,
     device: DeviceOption = None,
     precision: PrecisionOption = Precision.float32,
+    trust: TrustOption = None,
 ) -> None:
     """Label images of any size and kind.
 
@@ -50,7 +52,7 @@ def predict_command(
     outputs = OUTPUTS if only is None else tuple(part.strip() for part in only.split(",") if part.strip())
     check_outputs(outputs)
     found = find_images(paths, out)  # a wrong path is told before the network is loaded
-    predictor = polyscale.load(checkpoint, device, precision.value)
+    predictor = polyscale.load(checkpoint, device, precision.value, trust or ())
     bar = open_bar("predicting")
 
     def report(line: str) -> None:

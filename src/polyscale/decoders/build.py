@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from polyscale.decoders.decoder import Decoder, DecoderConfig
+from polyscale.config import construct, import_path
+from polyscale.decoders.decoder import DECODERS, Decoder, DecoderConfig
+from polyscale.errors import UserError
 
 __all__ = ["build_decoder"]
 
@@ -17,29 +19,18 @@ def build_decoder(config: DecoderConfig, channels: Sequence[int], strides: Seque
         num_classes: C, the number of classes.
 
     Raises:
-        UserError: the decoder cannot work on these maps.
+        UserError: the decoder cannot work on these maps, or is one of the user's own that cannot be made.
 
     Example:
         >>> decoder = build_decoder(DecoderConfig(kind="light"), channels=(64,), strides=(4,), num_classes=9)
         >>> decoder.feature_channels
         96
     """
-    if config.kind == "light":
-        from polyscale.decoders.light import LightDecoder
-
-        return LightDecoder(config, channels, strides, num_classes)
-    if config.kind == "ocr":
-        from polyscale.decoders.ocr import OCRDecoder
-
-        return OCRDecoder(config, channels, strides, num_classes)
-    if config.kind == "deeplabv3":
-        from polyscale.decoders.deeplabv3 import DeepLabV3Decoder
-
-        return DeepLabV3Decoder(config, channels, strides, num_classes)
-    if config.kind == "deeperlab":
-        from polyscale.decoders.deeperlab import DeeperLabDecoder
-
-        return DeeperLabDecoder(config, channels, strides, num_classes)
-    from polyscale.decoders.deeplabv3plus import DeepLabV3PlusDecoder
-
-    return DeepLabV3PlusDecoder(config, channels, strides, num_classes)
+    if config.kind in DECODERS:
+        decoder: Decoder = import_path(DECODERS[config.kind])(config, channels, strides, num_classes)
+        return decoder
+    maps = {"channels": tuple(channels), "strides": tuple(strides)}
+    decoder = construct(config.kind, Decoder, config.options, **maps, num_classes=num_classes)  # type: ignore[type-abstract]
+    if not isinstance(getattr(decoder, "feature_channels", None), int):
+        raise UserError(f"decoder {config.kind} does not set feature_channels, the number of channels of its features")
+    return decoder

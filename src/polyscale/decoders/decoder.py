@@ -6,15 +6,16 @@ whoever fuses scales decides where that happens.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from polyscale.config import Config
+from polyscale.config import Config, name_or_import_path
 
 __all__ = [
+    "DECODERS",
     "Decoded",
     "Decoder",
     "DecoderConfig",
@@ -26,12 +27,24 @@ __all__ = [
 ]
 
 
+DECODERS = {
+    "light": "polyscale.decoders.light:LightDecoder",
+    "ocr": "polyscale.decoders.ocr:OCRDecoder",
+    "deeplabv3": "polyscale.decoders.deeplabv3:DeepLabV3Decoder",
+    "deeplabv3plus": "polyscale.decoders.deeplabv3plus:DeepLabV3PlusDecoder",
+    "deeperlab": "polyscale.decoders.deeperlab:DeeperLabDecoder",
+}
+"""Where each kind lives; it is imported when a network with it is built."""
+
+
 class DecoderConfig(Config):
     """Which decoder, and its sizes; an option that does not belong to the chosen kind has no effect.
 
     Attributes:
         kind: ``light`` (feature pyramid with few channels), ``ocr`` (object-contextual representations),
-            ``deeplabv3``, ``deeplabv3plus`` or ``deeperlab``.
+            ``deeplabv3``, ``deeplabv3plus``, ``deeperlab``, or the import path of your own
+            (``my_package.module:MyDecoder``).
+        options: keyword arguments for your own decoder.
         light_channels: channels of the light decoder.
         light_context: whether the light decoder mixes its coarsest map with averages over windows and the whole image;
             with a single map it never does.
@@ -50,7 +63,8 @@ class DecoderConfig(Config):
             0.1).
     """
 
-    kind: Literal["light", "ocr", "deeplabv3", "deeplabv3plus", "deeperlab"] = "light"
+    kind: Annotated[str, name_or_import_path("decoder", DECODERS)] = "light"
+    options: dict[str, Any] = Field(default_factory=dict)
     light_channels: int = Field(default=96, ge=8)
     light_context: bool = True
     ocr_channels: int = Field(default=512, ge=8)
@@ -78,8 +92,33 @@ class Decoded(NamedTuple):
 class Decoder(nn.Module, ABC):
     """Maps to features and logits.
 
+    A decoder of your own subclasses this and is named in the recipe by its import path. It is made with the keyword
+    arguments ``channels`` and ``strides`` (of the backbone's maps, fine to coarse), ``num_classes`` (C), and what
+    stands under ``options``. It sets ``feature_channels``. Its ``forward`` takes maps of any size, also of one pixel,
+    and gives features and logits on the grid of one of the maps. It neither resizes logits to the image nor applies a
+    softmax.
+
     Attributes:
         feature_channels: F, channels of ``Decoded.features``.
+
+    Example:
+        With this class in ``my_package/heads.py``, a recipe says
+        ``model.decoder: {kind: "my_package.heads:OneLayer", options: {width: 32}}``.
+
+        >>> import torch
+        >>> class OneLayer(Decoder):
+        ...     def __init__(self, channels, strides, num_classes, width=64):
+        ...         super().__init__()
+        ...         self.feature_channels = width
+        ...         self.features = conv_norm_act(channels[0], width, kernel=3)
+        ...         self.classifier = nn.Conv2d(width, num_classes, 1)
+        ...
+        ...     def forward(self, maps):
+        ...         features = self.features(maps[0])
+        ...         return Decoded(features, self.classifier(features))
+        >>> decoder = OneLayer(channels=(16, 32), strides=(4, 8), num_classes=5, width=32)
+        >>> decoder([torch.rand(2, 16, 9, 13), torch.rand(2, 32, 5, 7)]).logits.shape
+        torch.Size([2, 5, 9, 13])
     """
 
     feature_channels: int

@@ -1,6 +1,6 @@
 """From an image of any kind and size to labels, probabilities and the weight of each scale."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,12 @@ ImageLike = str | Path | Image.Image | np.ndarray[Any, Any] | Tensor
 """A file, a Pillow image, a uint8 array (H, W, 3) or (H, W), or a tensor (3, H, W): float in [0, 1] or uint8; RGB."""
 
 
-def load(path: str | Path, device: str | torch.device | None = None, precision: Precision = "float32") -> "Predictor":
+def load(
+    path: str | Path,
+    device: str | torch.device | None = None,
+    precision: Precision = "float32",
+    trust: Collection[str] = (),
+) -> "Predictor":
     """Load a checkpoint for prediction.
 
     Args:
@@ -31,13 +36,14 @@ def load(path: str | Path, device: str | torch.device | None = None, precision: 
         device: "cpu", "cuda", "cuda:1", "mps"; by default the first GPU where there is one.
         precision: "bfloat16" runs the network in mixed precision (faster on recent GPUs); fusion and probabilities
             stay float32.
+        trust: import paths of decoders and backbones outside Polyscale that a checkpoint may name.
 
     Raises:
         UserError: no such file, not a checkpoint, or a device that this machine does not have.
     """
     from polyscale.models.checkpoint import load_checkpoint
 
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, trust=trust)
     return Predictor(checkpoint.model, checkpoint.label_space, device, precision)
 
 

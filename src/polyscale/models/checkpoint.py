@@ -4,6 +4,7 @@ Nothing is ever unpickled.
 """
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 import polyscale
-from polyscale.config import validate
+from polyscale.config import is_import_path, validate
 from polyscale.errors import UserError
 from polyscale.files import write_atomically
 from polyscale.labels import LabelSpace
@@ -128,13 +129,26 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     return {name.removeprefix("combined."): value for name, value in load_file(path).items()}
 
 
-def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
+def load_checkpoint(path: str | Path, device: str | torch.device = "cpu", trust: Collection[str] = ()) -> Checkpoint:
     """Build the network that a checkpoint describes and load its weights; evaluation mode.
 
+    Args:
+        path: the file.
+        device: of the network.
+        trust: import paths (``package.module:Name``) of decoders and backbones outside Polyscale that may be built: a
+            file alone never decides which code runs.
+
     Raises:
-        UserError: no such file, not a Polyscale checkpoint, or weights that do not fit its configuration.
+        UserError: no such file, not a Polyscale checkpoint, weights that do not fit its configuration, or a part that
+            is not trusted.
     """
     metadata = read_metadata(path)
+    for name in (metadata.config.backbone.name, metadata.config.decoder.kind):
+        if is_import_path(name) and name not in trust:
+            raise UserError(
+                f"{path} needs {name}, which is not a part of Polyscale: loading it runs that module's code; if you "
+                f"trust it, add --trust {name}, in Python trust=[{name!r}]"
+            )
     model = build_model(metadata.config, metadata.label_space)
     try:
         model.load_state_dict(read_weights(path))
