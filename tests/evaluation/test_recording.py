@@ -66,7 +66,7 @@ def test_counts_add_up_to_the_scores(recorded):
 
 
 def test_rescued_and_spoiled_are_the_difference_to_averaging(recorded):
-    result, counts, about, _ = recorded
+    _, counts, about, _ = recorded
     matrices = confusions(counts, about).sum(0)
     rows = about["rows"]
     own, average = (np.diagonal(matrices[rows.index(name)]) for name in (FUSED, "average of probabilities"))

@@ -1,8 +1,8 @@
 """The images that a report shows in full: which ones, and their files.
 
 All values are pictures of 8 bits: class ids, weights and confidences as grey levels, the photograph as JPEG. Which
-images are the worst is known at the end only, so an image is written when it is among the worst so far, and removed when
-others turn out worse.
+images are the worst is known at the end only, so an image is written when it is among the worst so far, and removed
+when others turn out worse.
 """
 
 import shutil
@@ -118,7 +118,8 @@ def write_image(
 def encode_logits(logits: Tensor) -> tuple[Tensor, float]:
     """Logits (C, h, w) as bytes: how far each lies below its pixel's best.
 
-    By the square root, so that those near the best are stored finest. What is the same for all classes of a pixel changes no class of any fusion.
+    By the square root, so that those near the best are stored finest. What is the same for all classes of a pixel
+    changes no class of any fusion.
 
     Returns:
         (C, h, w) uint8 and the depth D that 255 stands for: a value v stands for D * (v / 255)**2.
