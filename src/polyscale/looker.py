@@ -13,7 +13,7 @@ from polyscale.errors import UserError
 from polyscale.multiscale import MultiScale
 from polyscale.views import Fused, View, at_input_sizes, look
 
-__all__ = ["Looked", "Looker", "Precision", "choose_device"]
+__all__ = ["Looked", "Looker", "Precision", "choose_device", "see", "weights_of"]
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -108,14 +108,11 @@ class Looker:
     def _pass(self, images: Tensor, scales: Sequence[float]) -> Looked:
         fused = self.see(images, scales)
         probabilities = fused.logits.softmax(1)
-        weights = self.model.weights(fused.views)
-        if any(weight.shape[1] > 1 for weight in weights.values()):
-            top = probabilities.argmax(1, keepdim=True)
-            weights = {s: w if w.shape[1] == 1 else w.gather(1, top) for s, w in weights.items()}
+        weights = weights_of(self.model, fused, images.shape[-2:])
         return Looked(probabilities, {scale: weight[:, 0] for scale, weight in weights.items()})
 
     def see(self, images: Tensor, scales: Sequence[float], others: Sequence[float] = ()) -> Fused:
-        """One look: the network's own result, and every view at the size of what the network was shown.
+        """One look: the network's own result and every view, as fusion left it.
 
         Args:
             images: (N, 3, H, W), RGB in [0, 1], on any device.
@@ -151,8 +148,22 @@ def see(
             "the network's output is not finite: its training diverged, the checkpoint is damaged or fp16 overflowed; "
             "try an earlier checkpoint, bf16 or fp32"
         )
-    views = {scale: View(view.logits, view.attention) for scale, view in views.items()}
-    return Fused(logits, None, at_input_sizes(views, images.shape[-2:]))
+    return Fused(logits, None, {scale: View(view.logits, view.attention) for scale, view in views.items()})
+
+
+def weights_of(model: MultiScale, fused: Fused, size: Sequence[int]) -> dict[float, Tensor]:
+    """How much each scale counts in the class chosen: scale -> (N, 1, H, W) float32, finest first.
+
+    Args:
+        model: the network that gave ``fused``.
+        fused: its logits and views.
+        size: (H, W) of the image.
+    """
+    weights = model.weights(at_input_sizes(fused.views, size))
+    if any(weight.shape[1] > 1 for weight in weights.values()):
+        chosen = fused.logits.argmax(1, keepdim=True)
+        weights = {s: w if w.shape[1] == 1 else w.gather(1, chosen) for s, w in weights.items()}
+    return weights
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:

@@ -98,6 +98,7 @@ def run_demo(out: Path, seed: int = 0, overrides: Sequence[str] = ()) -> tuple[P
 def _example(predictor: "Predictor", data: "SegmentationData", index: int) -> "Example":
     """One validation image: its truth, the fused result, what each scale says alone, and how much each counts."""
     from polyscale.crops.transforms import to_tensor
+    from polyscale.looker import weights_of
     from polyscale.multiscale import resize
     from polyscale.report import example
 
@@ -106,7 +107,7 @@ def _example(predictor: "Predictor", data: "SegmentationData", index: int) -> "E
     fused = predictor.looker.see(to_tensor(sample.image)[None], SCALES)
     size = sample.labels.shape
     alone = {scale: resize(view.logits, size)[0].argmax(0).byte().cpu().numpy() for scale, view in fused.views.items()}
-    weights = predictor.model.weights(fused.views)
+    weights = weights_of(predictor.model, fused, size)
     attention = {scale: weight[0, 0].cpu().numpy() for scale, weight in weights.items()}
     labels = fused.logits[0].argmax(0).byte().cpu().numpy()
     return example(sample.name, sample.image, labels, data.label_space, sample.labels, attention, alone)

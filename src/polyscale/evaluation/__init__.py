@@ -2,6 +2,7 @@
 
 from polyscale.evaluation.attention import AttentionTable, AttentionTotals
 from polyscale.evaluation.loop import evaluate
+from polyscale.evaluation.recording import Recording
 from polyscale.evaluation.result import Evaluation, Table
 from polyscale.evaluation.rows import (
     AVERAGE_LOGITS,
@@ -10,6 +11,7 @@ from polyscale.evaluation.rows import (
     CONSTANT_ATTENTION,
     FUSED,
     FUSED_WITHOUT_FLIP,
+    ORACLE,
     scale_row,
 )
 
@@ -20,9 +22,11 @@ __all__ = [
     "CONSTANT_ATTENTION",
     "FUSED",
     "FUSED_WITHOUT_FLIP",
+    "ORACLE",
     "AttentionTable",
     "AttentionTotals",
     "Evaluation",
+    "Recording",
     "Table",
     "evaluate",
     "scale_row",

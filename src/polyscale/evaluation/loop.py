@@ -19,6 +19,8 @@ from polyscale.baselines import average_probabilities
 from polyscale.errors import UserError
 from polyscale.evaluation.attention import AttentionTotals
 from polyscale.evaluation.checks import check_classes, check_items, choose_scales, no_mask
+from polyscale.evaluation.counts import Seen
+from polyscale.evaluation.recording import Recording, seen
 from polyscale.evaluation.result import Evaluation
 from polyscale.evaluation.rows import (
     AVERAGE_PROBABILITIES,
@@ -29,11 +31,11 @@ from polyscale.evaluation.rows import (
     row_names,
 )
 from polyscale.labels import LabelSpace
-from polyscale.looker import see
+from polyscale.looker import see, weights_of
 from polyscale.metrics import SegmentationScores, top_class
 from polyscale.multiscale import MultiScale
 from polyscale.processes import largest_over_ranks, rank_and_world, sum_over_ranks
-from polyscale.views import Fused, View
+from polyscale.views import Fused, View, at_input_sizes
 
 if TYPE_CHECKING:
     from polyscale.data.items import Sample, SegmentationData
@@ -57,6 +59,7 @@ def evaluate(
     autocast: torch.dtype | None = None,
     details: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    recording: Recording | None = None,
 ) -> Evaluation:
     """Score a network on a labelled data set, each image at its own size.
 
@@ -79,6 +82,7 @@ def evaluate(
         autocast: compute in this type (torch.bfloat16, torch.float16) where torch deems it safe.
         details: plain values to keep in the metadata, such as the checkpoint's name, the split, the pretraining.
         progress: called with (images done, images of this process) after each image.
+        recording: also counts what a report needs, and writes it.
 
     Raises:
         UserError: an image has no mask, the classes are not those of the data, the scales do not suit the method, the
@@ -97,20 +101,27 @@ def evaluate(
         for name in row_names(model.method, ordered, flip, compare)
     }
     attention = AttentionTotals(space.names, own) if model.method not in ("single", "average") else None
-    pass_over = _Pass(model, ordered if compare else own, own, flip, autocast, rows, attention)
+    pass_over = _Pass(model, ordered if compare else own, own, flip, autocast, rows, attention, recording)
+    if recording is not None:
+        weighted = own if attention is not None else ()
+        recording.start(
+            space, list(rows), pass_over.scales, model.method, bool(getattr(model, "fast", False)), weighted
+        )
 
     rank, world = rank_and_world()
     indices = range(rank, len(data), world)
     sizes = [0, 0, -(2**31), -(2**31)]
     with _evaluating(model), torch.inference_mode():
-        for done, sample in enumerate(_read_ahead(data, indices), start=1):
+        for done, (index, sample) in enumerate(zip(indices, _read_ahead(data, indices), strict=True), start=1):
             images, labels = _to_tensors(sample, place)
-            pass_over.score(sample.name, images, labels)
+            pass_over.score(sample, images, labels, index)
             height, width = labels.shape
             sizes = [max(pair) for pair in zip(sizes, (height, width, -height, -width), strict=True)]
             if progress is not None:
                 progress(done, len(indices))
 
+    if recording is not None:
+        recording.finish()
     counted = torch.tensor([len(indices)])
     states = [state for scores in rows.values() for state in scores.state().values()]
     sum_over_ranks([counted, *states, *(attention.state().values() if attention is not None else ())], place)
@@ -148,38 +159,58 @@ class _Pass:
     autocast: torch.dtype | None
     rows: Mapping[str, SegmentationScores]
     attention: AttentionTotals | None
+    recording: Recording | None = None
 
-    def score(self, name: str, images: Tensor, labels: Tensor) -> None:
+    def score(self, sample: "Sample", images: Tensor, labels: Tensor, index: int) -> None:
         """Add one image (1, 3, H, W) with its labels (H, W) to every row."""
-        fused, views = self._look(name, images)
+        name = sample.name
+        fused, views, grids = self._look(name, images)
+        weights = None
         if self.attention is not None:
-            own = {scale: views[scale] for scale in self.own}
-            self.attention.update(self.model.weights(own), labels)
+            own = fused._replace(views={scale: grids[scale] for scale in self.own})
+            weights = weights_of(self.model, own, labels.shape)
+            self.attention.update(weights, labels)
         average = None
+        kept: dict[str, Seen] = {}
         if len(self.rows) > 1:
             for row, scores in comparisons(views, self.model.method):
-                self.rows[row].update(top_class(scores)[1], labels)
+                found = self._seen(scores, row == AVERAGE_PROBABILITIES)
+                self.rows[row].update(found.classes, labels)
+                kept[row] = found
                 if row == AVERAGE_PROBABILITIES and self.flip:
                     average = scores
         del views
-        if not self.flip and "calibration" not in self.rows[FUSED].state():
+        if self.recording is None and not self.flip and "calibration" not in self.rows[FUSED].state():
             self.rows[FUSED].update(top_class(fused.logits[0])[1], labels)
             return
         result = fused.logits.softmax(1)[0]
         del fused
         if self.flip:
             if FUSED_WITHOUT_FLIP in self.rows:
-                self.rows[FUSED_WITHOUT_FLIP].update(top_class(result)[1], labels)
-            mirrored, views = self._look(name, images.flip(-1))
+                kept[FUSED_WITHOUT_FLIP] = self._seen(result, True)
+                self.rows[FUSED_WITHOUT_FLIP].update(kept[FUSED_WITHOUT_FLIP].classes, labels)
+            mirrored, views, _ = self._look(name, images.flip(-1))
             if average is not None:
-                average = average + average_probabilities(views)[0].flip(-1)
-                self.rows[AVERAGE_WITH_FLIP].update(top_class(average)[1], labels)
+                average = (average + average_probabilities(views)[0].flip(-1)) / 2
+                kept[AVERAGE_WITH_FLIP] = self._seen(average, True)
+                self.rows[AVERAGE_WITH_FLIP].update(kept[AVERAGE_WITH_FLIP].classes, labels)
             del views, average
             result = (result + mirrored.logits.softmax(1)[0].flip(-1)) / 2
-        self.rows[FUSED].update(result, labels)
+        if self.recording is None or "calibration" in self.rows[FUSED].state():
+            self.rows[FUSED].update(result, labels)
+        else:
+            self.rows[FUSED].update(top_class(result)[1], labels)
+        if self.recording is not None:
+            kept[FUSED] = seen(result, probabilities=True)
+            logits = result.clamp_min(torch.finfo(result.dtype).tiny).log()
+            self.recording.add(index, name, sample.image, labels, kept, weights, logits, grids)
 
-    def _look(self, name: str, images: Tensor) -> tuple[Fused, Views]:
-        """The network's own result, and the view of each scale."""
+    def _seen(self, scores: Tensor, probabilities: bool) -> Seen:
+        """The best class of each pixel; how sure it is only where that is recorded."""
+        return Seen(top_class(scores)[1]) if self.recording is None else seen(scores, probabilities)
+
+    def _look(self, name: str, images: Tensor) -> tuple[Fused, Views, Views]:
+        """The network's own result, the view of each scale at its input's size, and as fusion left it."""
         try:
             fused = see(self.model, images, self.own, self.scales, self.autocast)
         except UserError as error:
@@ -190,7 +221,7 @@ class _Pass:
                 f"the network has {num_classes} classes, but the data's label space {expected.name!r} has "
                 f"{expected.num_classes}; evaluate on data of the label space that the network was trained for"
             )
-        return fused._replace(views={}), fused.views
+        return fused._replace(views={}), at_input_sizes(fused.views, images.shape[-2:]), fused.views
 
 
 def _read_ahead(data: "SegmentationData", indices: Sequence[int]) -> Iterator["Sample"]:

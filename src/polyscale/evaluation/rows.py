@@ -19,6 +19,7 @@ __all__ = [
     "CONSTANT_ATTENTION",
     "FUSED",
     "FUSED_WITHOUT_FLIP",
+    "ORACLE",
     "comparisons",
     "row_names",
     "scale_row",
@@ -32,6 +33,8 @@ AVERAGE_WITH_FLIP = "average of probabilities with flip"
 AVERAGE_LOGITS = "average of logits"
 CONSTANT_ATTENTION = "constant attention 0.5"
 """A control: the hierarchical chain with 0.5 everywhere in place of the learnt attention."""
+ORACLE = "oracle over scales"
+"""A bound for reports: right wherever any scale alone is right, elsewhere as the network's own result."""
 
 
 def scale_row(scale: float) -> str:

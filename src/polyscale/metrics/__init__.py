@@ -9,16 +9,21 @@ from polyscale.metrics.boundary import boundary_band, boundary_counts, boundary_
 from polyscale.metrics.calibration import FIXED_POINT, calibration_counts, expected_calibration_error
 from polyscale.metrics.confusion import confusion_matrix, top_class
 from polyscale.metrics.scores import Scores
+from polyscale.metrics.thickness import BORDER_BINS, THICKNESS_BINS, border_bins, thickness_bins
 
 __all__ = [
+    "BORDER_BINS",
     "FIXED_POINT",
+    "THICKNESS_BINS",
     "Scores",
     "SegmentationScores",
+    "border_bins",
     "boundary_band",
     "boundary_counts",
     "boundary_width",
     "calibration_counts",
     "confusion_matrix",
     "expected_calibration_error",
+    "thickness_bins",
     "top_class",
 ]

@@ -17,7 +17,7 @@ from torch.nn import functional
 from polyscale.labels import IGNORE
 from polyscale.metrics.confusion import as_bytes
 
-__all__ = ["boundary_band", "boundary_counts", "boundary_width"]
+__all__ = ["boundary_band", "boundary_counts", "boundary_width", "sliding"]
 
 
 def boundary_width(size: Sequence[int], fraction: float = 0.02) -> int:
@@ -36,10 +36,13 @@ def boundary_band(labels: Tensor, width: int) -> Tensor:
         (H, W) bool; what it says of ignored pixels has no meaning.
     """
     padded = functional.pad(labels, (width, width, width, width), value=IGNORE)
-    return _window(padded, width, torch.maximum) != _window(padded, width, torch.minimum)
+    side = 2 * width + 1
+    return sliding(padded, side, torch.maximum) != sliding(padded, side, torch.minimum)
 
 
-def boundary_counts(prediction: Tensor, labels: Tensor, num_classes: int, fraction: float = 0.02) -> Tensor:
+def boundary_counts(
+    prediction: Tensor, labels: Tensor, num_classes: int, fraction: float = 0.02, width: int | None = None
+) -> Tensor:
     """Pixels in the intersection and in the union of predicted and true boundary band of each class of one image.
 
     Summed over images, row 0 divided by row 1 is the data set's boundary IoU of each class.
@@ -49,6 +52,7 @@ def boundary_counts(prediction: Tensor, labels: Tensor, num_classes: int, fracti
         labels: (H, W) integers 0..C-1 or ``IGNORE``.
         num_classes: C.
         fraction: the band's width as a fraction of the image diagonal.
+        width: the band's width in pixels, in place of the fraction.
 
     Returns:
         (2, C) int64: intersection, union.
@@ -60,7 +64,7 @@ def boundary_counts(prediction: Tensor, labels: Tensor, num_classes: int, fracti
         raise ValueError(f"prediction {tuple(prediction.shape)} and labels {tuple(labels.shape)} must both be (H, W)")
     truth = as_bytes(labels, "labels")
     guess = torch.where(truth == IGNORE, truth, as_bytes(prediction, "prediction"))
-    width = boundary_width(truth.shape, fraction)
+    width = boundary_width(truth.shape, fraction) if width is None else width
     true_band, guessed_band = boundary_band(truth, width), boundary_band(guess, width)
 
     def count(classes: Tensor, where: Tensor) -> Tensor:
@@ -71,10 +75,9 @@ def boundary_counts(prediction: Tensor, labels: Tensor, num_classes: int, fracti
     return torch.stack([both, count(truth, true_band) + count(guess, guessed_band) - both])
 
 
-def _window(x: Tensor, width: int, best: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """``best`` over a sliding square of side ``2 * width + 1``, without padding."""
+def sliding(x: Tensor, side: int, best: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """``best`` over a sliding square of ``side`` pixels, without padding: (H, W) to (H - side + 1, W - side + 1)."""
     # Spans double, so the cost grows with the logarithm of the side.
-    side = 2 * width + 1
     for dim in (-2, -1):
         span = 1
         while span < side:

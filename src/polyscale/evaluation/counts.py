@@ -1,0 +1,239 @@
+"""Integer counts of one image, and of many: what a report is rendered from.
+
+All are sums, so that parts of a data set (of several processes) add up to the whole. The confusion of each image and
+row is kept as the entries that are not zero: an image has few of the pairs of classes that there could be.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polyscale.labels import IGNORE
+from polyscale.metrics import (
+    BORDER_BINS,
+    FIXED_POINT,
+    THICKNESS_BINS,
+    border_bins,
+    boundary_counts,
+    calibration_counts,
+    confusion_matrix,
+    thickness_bins,
+)
+
+__all__ = ["BOUNDARY_WIDTHS", "CONFIDENT", "LEVELS", "TEMPERATURES", "Counts", "Seen"]
+
+Array = np.ndarray[Any, np.dtype[np.int64]]
+
+BOUNDARY_WIDTHS = (1, 2, 4)
+"""Of the bands of boundary IoU, in pixels."""
+
+CONFIDENT = 0.9
+"""A wrong pixel with at least this probability is a confident error."""
+
+LEVELS = 256
+"""Of confidence: level k holds k/256 <= confidence < (k + 1)/256, the last one also 1."""
+
+NUM_BINS = 15
+
+TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0)
+"""By which the logits of the network's own result are divided, to see which calibrates it best."""
+
+MOST_PIXELS = 60_000
+"""Of an image that the temperatures are tried on: a regular grid of about so many."""
+
+
+class Seen(NamedTuple):
+    """What one row says of an image."""
+
+    classes: Tensor
+    """(H, W) uint8 train ids."""
+    confidence: Tensor | None = None
+    """(H, W), the probability of the class in [0, 1]; None where there is none."""
+
+
+class Counts:
+    """Sums over images, and a few numbers of each.
+
+    Args:
+        num_classes: C.
+        rows: R names, the network's own result first.
+        average: the row of ``rows`` that the first is compared with pixel by pixel, or None.
+        scales: S scales whose weights are given, or none.
+    """
+
+    def __init__(self, num_classes: int, rows: Sequence[str], average: str | None, scales: Sequence[float]) -> None:
+        self.num_classes, self.rows, self.average, self.scales = num_classes, tuple(rows), average, tuple(scales)
+        c, r, t, b = num_classes, len(self.rows), len(THICKNESS_BINS) + 1, len(BORDER_BINS) + 1
+        shapes: dict[str, tuple[int, ...]] = {
+            "reliability": (r, 3, NUM_BINS),
+            "levels": (c, LEVELS, 2),
+            "temperature": (2, len(TEMPERATURES), 3, NUM_BINS),
+            "log_loss": (2, len(TEMPERATURES)),
+            "thickness_pixels": (c, t),
+            "thickness": (r, c, t),
+            "border_pixels": (c, b),
+            "border": (r, c, b),
+            "boundary": (r, len(BOUNDARY_WIDTHS), 2, c),
+            "large_confusion": (r, c, c),
+            "weight_by_thickness": (len(self.scales), t),
+        }
+        self.sums: dict[str, Array] = {name: np.zeros(shape, dtype=np.int64) for name, shape in shapes.items()}
+        self.images: dict[str, list[Array]] = {
+            name: [] for name in ("index", "rescued", "spoiled", "confident_errors", "image_thickness", "image_pixels")
+        }
+        self._entries: list[tuple[Array, Array]] = []
+
+    def add(
+        self,
+        index: int,
+        labels: Tensor,
+        seen: Mapping[str, Seen],
+        weights: Mapping[float, Tensor] | None = None,
+        logits: Tensor | None = None,
+    ) -> Array:
+        """Add one image.
+
+        Args:
+            index: of the image in its data set.
+            labels: (H, W) uint8, train ids or ``IGNORE``.
+            seen: row -> what it says; every row.
+            weights: scale -> (1, 1, H, W), each scale's weight in the first row.
+            logits: (C, H, W) of the first row, for the temperatures.
+
+        Returns:
+            Confusion of each row, (R, C, C).
+        """
+        own = seen[self.rows[0]]
+        thickness, border = thickness_bins(labels), border_bins(labels)
+        matrices, image_thickness = [], []
+        for k, row in enumerate(self.rows):
+            classes, confidence = seen[row]
+            matrix = confusion_matrix(classes, labels, self.num_classes)
+            matrices.append(matrix.cpu().numpy())
+            right = torch.where(classes == labels, labels, torch.full_like(labels, IGNORE))
+            by_thickness = self._table(right, thickness, len(THICKNESS_BINS) + 1)
+            image_thickness.append(by_thickness.sum(0))
+            self.sums["thickness"][k] += by_thickness
+            self.sums["border"][k] += self._table(right, border, len(BORDER_BINS) + 1)
+            for w, width in enumerate(BOUNDARY_WIDTHS):
+                bands = boundary_counts(classes, labels, self.num_classes, width=width)
+                self.sums["boundary"][k, w] += bands.cpu().numpy()
+            large = torch.where(thickness == len(THICKNESS_BINS), labels, torch.full_like(labels, IGNORE))
+            self.sums["large_confusion"][k] += confusion_matrix(classes, large, self.num_classes).cpu().numpy()
+            if confidence is not None:
+                found = calibration_counts(confidence, classes, labels, NUM_BINS)
+                self.sums["reliability"][k] += found.cpu().numpy()
+        pixels = self._table(labels, thickness, len(THICKNESS_BINS) + 1)
+        self.sums["thickness_pixels"] += pixels
+        self.sums["border_pixels"] += self._table(labels, border, len(BORDER_BINS) + 1)
+        valid = labels != IGNORE
+        if own.confidence is not None:
+            self._add_levels(own.classes, own.confidence, labels)
+        if logits is not None:
+            self._add_temperatures(index, logits, labels)
+        for s, scale in enumerate(self.scales if weights is not None else ()):
+            assert weights is not None
+            fixed = (weights[scale][0, 0].float() * FIXED_POINT).round().long()
+            bins = torch.where(valid, thickness, len(THICKNESS_BINS) + 1).flatten().long()
+            sums = torch.zeros(len(THICKNESS_BINS) + 2, dtype=torch.int64, device=bins.device)
+            found = sums.scatter_add_(0, bins, fixed.flatten())[:-1]
+            self.sums["weight_by_thickness"][s] += found.cpu().numpy()
+        self._add_image(index, labels, seen, np.stack(image_thickness), pixels.sum(0))
+        confusion = np.stack(matrices)
+        entries = np.flatnonzero(confusion)
+        self._entries.append((entries, confusion.reshape(-1)[entries]))
+        return confusion
+
+    def _add_image(self, index: int, labels: Tensor, seen: Mapping[str, Seen], thickness: Array, pixels: Array) -> None:
+        own = seen[self.rows[0]]
+        right = own.classes == labels
+        nothing = torch.full_like(labels, IGNORE)
+        if self.average is not None:
+            averaged = seen[self.average].classes == labels
+            rescued, spoiled = (
+                self._table(torch.where(where, labels, nothing), None, 1)[:, 0]
+                for where in (right & ~averaged, averaged & ~right)
+            )
+        else:
+            rescued = spoiled = np.zeros(self.num_classes, dtype=np.int64)
+        wrong = ~right & (labels != IGNORE)
+        sure = 0 if own.confidence is None else int((wrong & (own.confidence >= CONFIDENT)).sum())
+        for name, value in (
+            ("index", np.int64(index)),
+            ("rescued", rescued),
+            ("spoiled", spoiled),
+            ("confident_errors", np.int64(sure)),
+            ("image_thickness", thickness),
+            ("image_pixels", pixels),
+        ):
+            self.images[name].append(np.asarray(value))
+
+    def _table(self, classes: Tensor, bins: Tensor | None, num_bins: int) -> Array:
+        """Pixels by class and bin, (C, bins); those of ``IGNORE`` are left out."""
+        joint = classes.int() if bins is None else classes.int() * num_bins + bins.int()
+        table = torch.bincount(joint.flatten(), minlength=256 * num_bins).view(256, num_bins)
+        found: Array = table[: self.num_classes].cpu().numpy()
+        return found
+
+    def _add_levels(self, classes: Tensor, confidence: Tensor, labels: Tensor) -> None:
+        level = (confidence.float() * LEVELS).long().clamp_(0, LEVELS - 1)
+        joint = (classes.long() * LEVELS + level) * 2 + (classes == labels)
+        joint = torch.where(labels == IGNORE, self.num_classes * LEVELS * 2, joint)
+        table = torch.bincount(joint.flatten(), minlength=self.num_classes * LEVELS * 2 + 1)[:-1]
+        self.sums["levels"] += table.view(self.num_classes, LEVELS, 2).cpu().numpy()
+
+    def _add_temperatures(self, index: int, logits: Tensor, labels: Tensor) -> None:
+        """Calibration and log loss at each temperature.
+
+        Images of even and odd number are kept apart: one half chooses the temperature that the other is measured with.
+        """
+        stride = max(1, round((labels.numel() / MOST_PIXELS) ** 0.5))
+        some, truth = logits[:, ::stride, ::stride].float(), labels[::stride, ::stride]
+        valid = truth != IGNORE
+        some, truth = some[:, valid], truth[valid].long()
+        best = some.argmax(0)
+        for t, temperature in enumerate(TEMPERATURES):
+            logs = (some / temperature).log_softmax(0)
+            confidence = logs.gather(0, best[None])[0].exp().clamp(0, 1)
+            counts = calibration_counts(confidence, best, truth, NUM_BINS)
+            loss = -logs.gather(0, truth[None])[0].double().sum() * 1024
+            self.sums["temperature"][index % 2, t] += counts.cpu().numpy()
+            self.sums["log_loss"][index % 2, t] += round(float(loss))
+
+    def arrays(self) -> dict[str, Array]:
+        """Everything, for ``numpy.savez``; images are in the order of their numbers."""
+        order = np.argsort([int(index) for index in self.images["index"]], kind="stable")
+        entries = [self._entries[k] for k in order]
+        shape = {
+            "image_thickness": (len(self.rows), len(THICKNESS_BINS) + 1),
+            "image_pixels": (len(THICKNESS_BINS) + 1,),
+        }
+        shape |= {"rescued": (self.num_classes,), "spoiled": (self.num_classes,)}
+        per_image = {
+            name: np.stack([values[k] for k in order])
+            if values
+            else np.zeros((0, *shape.get(name, ())), dtype=np.int64)
+            for name, values in self.images.items()
+        }
+        return {
+            **self.sums,
+            **per_image,
+            "confusion_starts": np.cumsum([0, *(len(place) for place, _ in entries)], dtype=np.int64),
+            "confusion_entries": np.concatenate([place for place, _ in entries] or [np.zeros(0, np.int64)]),
+            "confusion_counts": np.concatenate([count for _, count in entries] or [np.zeros(0, np.int64)]),
+        }
+
+    def merge(self, arrays: Mapping[str, Array]) -> None:
+        """Add what another process counted, as its ``arrays`` gave it."""
+        for name, total in self.sums.items():
+            total += arrays[name]
+        for name, values in self.images.items():
+            values += list(arrays[name])
+        starts = arrays["confusion_starts"]
+        for start, end in pairwise(starts.tolist()):
+            entries = arrays["confusion_entries"][start:end], arrays["confusion_counts"][start:end]
+            self._entries.append(entries)
