@@ -118,7 +118,8 @@ class AttentionOverViews(MultiScale):
             Logits (N, C, H, W), and the views with their attention, finest first.
         """
         finest, *coarser = sorted(views, reverse=True)
-        grid = views[1.0].logits.shape[-2:]
+        # A quarter of the image's size is enough for the attention; some networks give logits at the image's own.
+        grid = [min(side, -(-whole // 4)) for side, whole in zip(views[1.0].logits.shape[-2:], size, strict=True)]
         fused, aux, features = views[finest].logits, views[finest].aux, views[finest].features
         done = {finest: views[finest]._replace(attention=None, features=None)}
         for number, scale in enumerate(coarser, start=2):

@@ -41,7 +41,7 @@ def attend_command(
 
     Example: polyscale attend runs/first/best.safetensors mydata --out runs/attended
     """
-    from polyscale.attend import AttendConfig, attend_network
+    from polyscale.attending import AttendConfig, attend_network
     from polyscale.data import list_splits, open_data
     from polyscale.models.checkpoint import load_checkpoint
 

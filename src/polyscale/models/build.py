@@ -9,7 +9,9 @@ from polyscale.backbones import BackboneConfig, build_backbone
 from polyscale.baselines import AveragePooling, ExplicitMultiScale, SingleScale
 from polyscale.config import Config
 from polyscale.decoders import DecoderConfig, build_decoder
+from polyscale.errors import UserError
 from polyscale.labels import LabelSpace
+from polyscale.models.foreign import ForeignConfig, build_foreign
 from polyscale.models.segmenter import ScaleAttention, Segmenter
 from polyscale.multiscale import HierarchicalMultiScale, MultiScale
 from polyscale.pairs import PairwiseMultiScale
@@ -100,6 +102,8 @@ class MultiScaleConfig(Config):
 class ModelConfig(Config):
     """A network: backbone, decoder and the way of combining scales."""
 
+    foreign: ForeignConfig | None = None
+    """Somebody else's network in place of backbone and decoder."""
     backbone: BackboneConfig = BackboneConfig()
     decoder: DecoderConfig = DecoderConfig()
     multiscale: MultiScaleConfig = MultiScaleConfig()
@@ -126,6 +130,8 @@ def build_model(config: ModelConfig, label_space: LabelSpace | int) -> MultiScal
 
 
 def _combined(config: ModelConfig, num_classes: int) -> MultiScale:
+    if config.foreign is not None:
+        return _around_foreign(config, num_classes)
     backbone = build_backbone(config.backbone)
     decoder = build_decoder(config.decoder, backbone.channels, backbone.strides, num_classes)
     settings = config.multiscale
@@ -156,3 +162,16 @@ def _combined(config: ModelConfig, num_classes: int) -> MultiScale:
                 width * number, head.channels, maps=number, sigmoid=False, batch_norm=head.batch_norm
             )
             return ExplicitMultiScale(segmenter, weights, train, head.softmax, fast)
+
+
+def _around_foreign(config: ModelConfig, num_classes: int) -> MultiScale:
+    """A network around somebody else's segmenter: the average of scales, or attention over what it says."""
+    assert config.foreign is not None
+    segmenter, settings = build_foreign(config.foreign), config.multiscale
+    if settings.method == "average":
+        return AveragePooling(segmenter, settings.eval_scales)
+    if settings.method == "hierarchical" and settings.attention.reads == "views":
+        maps = num_classes if settings.attention.maps == "class" else 1
+        head = ViewAttention(num_classes, settings.attention.channels, maps)
+        return AttentionOverViews(segmenter, head, False, settings.train_scales, settings.eval_scales)
+    raise UserError("a network of somebody else takes method average, or hierarchical with attention.reads: views")

@@ -143,7 +143,9 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu", trust:
             is not trusted.
     """
     metadata = read_metadata(path)
-    for name in (metadata.config.backbone.name, metadata.config.decoder.kind):
+    foreign = metadata.config.foreign
+    theirs = () if foreign is None else (foreign.build, foreign.logits or "")
+    for name in (metadata.config.backbone.name, metadata.config.decoder.kind, *theirs):
         if is_import_path(name) and name not in trust:
             raise UserError(
                 f"{path} needs {name}, which is not a part of Polyscale: loading it runs that module's code; if you "

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from polyscale.attend.config import AttendConfig
+from polyscale.attending.config import AttendConfig
 from polyscale.crops.transforms import AugmentConfig, augment
 from polyscale.data.items import SegmentationData
 from polyscale.errors import UserError

@@ -1,6 +1,7 @@
 """From a trained network to one that knows which scale to trust: look, learn, judge, write."""
 
 import contextlib
+import copy
 import hashlib
 import json
 import shutil
@@ -12,21 +13,24 @@ from typing import Any
 
 import torch
 
-from polyscale.attend.config import AttendConfig
-from polyscale.attend.judge import Judgement, judge
-from polyscale.attend.learn import learn
-from polyscale.attend.views import CachedViews
-from polyscale.attention import AttentionOverViews
+from polyscale.attending.config import AttendConfig
+from polyscale.attending.judge import Judgement, judge
+from polyscale.attending.learn import learn
+from polyscale.attending.views import CachedViews
+from polyscale.attention import AttentionOverViews, ViewAttention
+from polyscale.baselines import AveragePooling
 from polyscale.data.items import Item, Sample, SegmentationData
 from polyscale.errors import UserError
 from polyscale.evaluation.checks import check_classes
 from polyscale.files import check_folder, locked, write_atomically
+from polyscale.inference.predictor import Predictor
 from polyscale.labels import LabelSpace
 from polyscale.looker import choose_device
-from polyscale.models import AttentionConfig, ModelConfig, MultiScaleConfig, build_model, save_checkpoint
+from polyscale.models import AttentionConfig, ModelConfig, MultiScaleConfig, Segmenter, save_checkpoint
 from polyscale.models.checkpoint import Checkpoint
 from polyscale.multiscale import MultiScale
 from polyscale.processes import joined, local_device, wait_for_all
+from polyscale.views import look
 
 __all__ = ["AttendResult", "attend_network", "with_attention"]
 
@@ -38,10 +42,18 @@ Work = Callable[[str, int, int], None]
 class AttendResult:
     """How it ended."""
 
-    best: Path
+    network: MultiScale
     """The network to use: with the attention where it beats averaging, else the average of the same scales."""
+    label_space: LabelSpace
+    best: Path | None
+    """Its checkpoint; None for a network that no configuration can rebuild."""
     judgement: Judgement
     seconds: float
+
+    @property
+    def predictor(self) -> Predictor:
+        """The network ready for images."""
+        return Predictor(self.network, self.label_space)
 
 
 class _Part:
@@ -133,35 +145,53 @@ def attend_network(
             raise SystemExit(0)
         learn(model, taught, config, lambda done, total: working("learning attention", done, total))
         judgement = judge(model, judged, lambda done, total: working("judging", done, total))
-        best = _write(out, model, checkpoint, config, judgement)
+        kept = model if judgement.keep else averaged(checkpoint, model, config.scales)
+        best = _write(out, kept, checkpoint.label_space, config, judgement)
         shutil.rmtree(out / "views", ignore_errors=True)
-    return AttendResult(best, judgement, time.perf_counter() - started)
+    return AttendResult(
+        kept.requires_grad_(True), checkpoint.label_space, best, judgement, time.perf_counter() - started
+    )
 
 
 def with_attention(checkpoint: Checkpoint, config: AttendConfig) -> AttentionOverViews:
     """The checkpoint's segmenter with a new attention over views, which starts as the average."""
-    settings = MultiScaleConfig(
-        method="hierarchical",
-        train_scales=config.scales,
-        eval_scales=config.scales,
-        attention=AttentionConfig(channels=config.channels, reads=config.reads, maps=config.maps),
-    )
-    network = build_model(_renewed(checkpoint.config, settings), checkpoint.label_space)
-    assert isinstance(network, AttentionOverViews)
-    _take(network, checkpoint.model)
+    segmenter = copy.deepcopy(checkpoint.model.segmenter)
+    if isinstance(segmenter, Segmenter):
+        segmenter.attention = None
+    width = 0
+    if config.reads == "both":
+        width = _feature_channels(segmenter)
+    space = checkpoint.label_space
+    head = ViewAttention(space.num_classes, config.channels, space.num_classes if config.maps == "class" else 1, width)
+    network = AttentionOverViews(segmenter, head, bool(width), config.scales, config.scales)
+    attention = AttentionConfig(channels=config.channels, reads=config.reads, maps=config.maps)
+    settings = MultiScaleConfig(train_scales=config.scales, eval_scales=config.scales, attention=attention)
+    network.config = _renewed(checkpoint.config, settings)
     return network
 
 
-def _renewed(config: ModelConfig, settings: MultiScaleConfig) -> ModelConfig:
+def averaged(checkpoint: Checkpoint, network: MultiScale, scales: tuple[float, ...]) -> AveragePooling:
+    """The same segmenter, averaged over the same scales."""
+    average = AveragePooling(network.segmenter, scales)
+    average.config = _renewed(checkpoint.config, MultiScaleConfig(method="average", eval_scales=scales))
+    return average
+
+
+@torch.no_grad()
+def _feature_channels(segmenter: torch.nn.Module) -> int:
+    device = next(segmenter.parameters()).device
+    features = look(segmenter.eval(), torch.zeros(1, 3, 64, 64, device=device), 1.0, features=True, grid=True).features
+    if features is None:
+        raise UserError("the network gives no features; set reads: views, or name a layer with features=…")
+    return features.shape[1]
+
+
+def _renewed(config: ModelConfig | None, settings: MultiScaleConfig) -> ModelConfig | None:
+    """The configuration with another way of combining scales; None where the network has none."""
+    if config is None:
+        return None
     backbone = config.backbone.model_copy(update={"pretrained": False})
     return config.model_copy(update={"multiscale": settings, "backbone": backbone})
-
-
-def _take(network: MultiScale, origin: MultiScale) -> None:
-    """Give a network the segmenter of another one, without its attention head."""
-    theirs = origin.segmenter.state_dict()
-    own = network.segmenter.state_dict()
-    network.segmenter.load_state_dict({name: theirs[name] for name in own})
 
 
 def _fingerprint(
@@ -178,15 +208,12 @@ def _fingerprint(
 
 
 def _write(
-    out: Path, model: AttentionOverViews, checkpoint: Checkpoint, config: AttendConfig, judgement: Judgement
-) -> Path:
+    out: Path, network: MultiScale, space: LabelSpace, config: AttendConfig, judgement: Judgement
+) -> Path | None:
     facts: dict[str, Any] = {"settings": config.model_dump(mode="json"), "judgement": judgement.to_json()}
-    kept: MultiScale = model
-    if not judgement.keep:
-        settings = MultiScaleConfig(method="average", eval_scales=config.scales)
-        kept = build_model(_renewed(checkpoint.config, settings), checkpoint.label_space)
-        _take(kept, model)
-    save_checkpoint(out / "best.safetensors", kept, checkpoint.label_space, {"attend": facts})
     with write_atomically(out / "attend.json") as temporary:
         temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    if network.config is None:
+        return None
+    save_checkpoint(out / "best.safetensors", network, space, {"attend": facts})
     return out / "best.safetensors"

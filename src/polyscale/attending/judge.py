@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polyscale.attend.views import CachedViews
+from polyscale.attending.views import CachedViews
 from polyscale.attention import AttentionOverViews
 from polyscale.baselines import average_logits, average_probabilities
 from polyscale.metrics import confusion_matrix, top_class

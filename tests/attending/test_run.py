@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from polyscale.attend import AttendConfig, attend_network
-from polyscale.attend import run as module
-from polyscale.attend.learn import scale_sets
+from polyscale.attending import AttendConfig, attend_network
+from polyscale.attending import run as module
+from polyscale.attending.learn import scale_sets
 from polyscale.baselines import AveragePooling
 from polyscale.data import StreetsConfig, open_data
 from polyscale.data.streets import STREETS
@@ -59,7 +59,7 @@ def test_what_does_not_beat_averaging_is_not_kept(checkpoint: Checkpoint, tmp_pa
 def test_it_learns_to_trust_the_right_scale(checkpoint: Checkpoint, tmp_path: Path) -> None:
     """A segmenter that is right at scale 1 and noisy elsewhere: averaging loses what attention finds."""
     data = streets(8)
-    settings = AttendConfig(epochs=12, channels=8, variants=1, batch_size=2, lr=1e-2, scales=(0.5, 1.0))
+    settings = AttendConfig(epochs=25, channels=16, variants=1, batch_size=2, lr=1e-2, scales=(0.5, 1.0))
 
     def known(self: Any, index: int, variant: int) -> dict[str, torch.Tensor]:
         sample = self.data.read(index)
@@ -72,7 +72,7 @@ def test_it_learns_to_trust_the_right_scale(checkpoint: Checkpoint, tmp_path: Pa
         return {"labels": labels, "1": (2 * full).half(), "0.5": (3 * grid).half()}
 
     monkey = pytest.MonkeyPatch()
-    monkey.setattr("polyscale.attend.views.CachedViews._look", known)
+    monkey.setattr("polyscale.attending.views.CachedViews._look", known)
     try:
         result = attend_network(checkpoint, data, streets(4, "val"), tmp_path, settings, "cpu")
     finally:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polyscale.attend.config import AttendConfig
-from polyscale.attend.views import CachedViews, Looks
+from polyscale.attending.config import AttendConfig
+from polyscale.attending.views import CachedViews, Looks
 from polyscale.attention import AttentionOverViews
 from polyscale.labels import IGNORE
 from polyscale.losses import cross_entropy
