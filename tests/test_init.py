@@ -1,3 +1,5 @@
+import ast
+import inspect
 import subprocess
 import sys
 from importlib import import_module
@@ -34,3 +36,13 @@ def test_names_are_listed_and_others_refused():
     assert set(dir(polyscale)) >= {"LabelSpace", "load", "train", "__version__"}
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         polyscale.trian  # noqa: B018
+
+
+def test_type_checkers_see_every_name():
+    """The names that load lazily are imported for type checkers too, from the same homes."""
+    tree = ast.parse(inspect.getsource(polyscale))
+    seen = {
+        alias.name: node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert {name: seen.get(name) for name in polyscale._HOMES} == polyscale._HOMES
+    assert sorted({*polyscale._HOMES, "__version__"}) == sorted(polyscale.__all__)

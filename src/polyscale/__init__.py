@@ -1,24 +1,79 @@
-"""Polyscale: semantic segmentation that looks at several scales and learns which to trust where."""
+"""Polyscale: semantic segmentation that looks at several scales and learns which to trust where.
+
+network = polyscale.load("runs/first")                       # a run, a checkpoint, or a network by name
+result = network.predict("photo.jpg", scales=(0.5, 1, 2))    # labels, confidence, the weight of each scale
+better = polyscale.attend(network, "mydata")                 # learn which scale to trust, for a trained network
+"""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polyscale.attending import AttendConfig, AttendResult, attend
+    from polyscale.config import load_config
+    from polyscale.data import SegmentationData, open_data
+    from polyscale.errors import UserError
+    from polyscale.evaluation import Evaluation, evaluate
+    from polyscale.inference.predictor import Prediction, Predictor, load
+    from polyscale.labels import LabelClass, LabelSpace
+    from polyscale.looker import Looker
+    from polyscale.models.build import ModelConfig, build_model
+    from polyscale.multiscale import HierarchicalMultiScale, MultiScale, View, fuse
+    from polyscale.training import ExperimentConfig, train
 
 # Public names and where they live. They load on first use: `import polyscale` and `polyscale --help` stay quick.
 _HOMES = {
+    "AttendConfig": "polyscale.attending",
+    "AttendResult": "polyscale.attending",
+    "Evaluation": "polyscale.evaluation",
+    "ExperimentConfig": "polyscale.training",
+    "HierarchicalMultiScale": "polyscale.multiscale",
     "LabelClass": "polyscale.labels",
     "LabelSpace": "polyscale.labels",
+    "Looker": "polyscale.looker",
+    "ModelConfig": "polyscale.models.build",
+    "MultiScale": "polyscale.multiscale",
     "Prediction": "polyscale.inference.predictor",
     "Predictor": "polyscale.inference.predictor",
-    "UserError": "polyscale.config",
+    "SegmentationData": "polyscale.data",
+    "UserError": "polyscale.errors",
+    "View": "polyscale.multiscale",
+    "attend": "polyscale.attending",
     "build_model": "polyscale.models.build",
     "evaluate": "polyscale.evaluation",
     "fuse": "polyscale.multiscale",
     "load": "polyscale.inference.predictor",
+    "load_config": "polyscale.config",
     "open_data": "polyscale.data",
     "train": "polyscale.training",
 }
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 - the names are strings
+__all__ = [
+    "AttendConfig",
+    "AttendResult",
+    "Evaluation",
+    "ExperimentConfig",
+    "HierarchicalMultiScale",
+    "LabelClass",
+    "LabelSpace",
+    "Looker",
+    "ModelConfig",
+    "MultiScale",
+    "Prediction",
+    "Predictor",
+    "SegmentationData",
+    "UserError",
+    "View",
+    "__version__",
+    "attend",
+    "build_model",
+    "evaluate",
+    "fuse",
+    "load",
+    "load_config",
+    "open_data",
+    "train",
+]
 
 __version__: str
 

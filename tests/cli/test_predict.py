@@ -96,7 +96,6 @@ def test_nothing_predicted_is_status_two(checkpoint, tmp_path, capsys):
     [
         (["{checkpoint}", "{images}/none.png"], "no such file or folder"),
         (["{images}/none.safetensors", "{images}"], "no checkpoint at"),
-        (["{images}/a.png", "{images}"], "not a readable checkpoint"),
         (["{checkpoint}", "{images}", "--scales", "0.5"], "must contain 1"),
         (["{checkpoint}", "{images}", "--only", "masks"], "unknown output 'masks'; choose from labels, overlay"),
         (["{checkpoint}", "{images}", "--device", "gpu"], "unknown device 'gpu'"),

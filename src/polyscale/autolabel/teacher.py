@@ -10,6 +10,7 @@ import torch
 from polyscale.autolabel.records import file_digest
 from polyscale.looker import Looker, Precision
 from polyscale.models.checkpoint import load_checkpoint
+from polyscale.models.finding import find_network
 
 __all__ = ["Looked", "Teacher"]
 
@@ -52,7 +53,7 @@ class Teacher:
     ) -> None:
         checkpoint = load_checkpoint(path, trust=trust)
         self._looker = Looker(checkpoint.model, device, precision)
-        self.fingerprint = file_digest(Path(path))
+        self.fingerprint = file_digest(find_network(path))
         self.label_space = checkpoint.label_space
         self.scales = self._looker.choose(scales)
         self.flip = flip

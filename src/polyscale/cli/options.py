@@ -31,7 +31,12 @@ class Precision(str, Enum):
 
 
 CheckpointArgument = Annotated[
-    Path, typer.Argument(metavar="CHECKPOINT", help="A .safetensors file that training wrote.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="NETWORK",
+        help="A .safetensors file, a run's folder, or a name that `polyscale models` lists.",
+        show_default=False,
+    ),
 ]
 DataArgument = Annotated[
     str,

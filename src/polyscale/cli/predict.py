@@ -7,7 +7,6 @@ import typer
 
 from polyscale.cli.display import open_bar, say
 from polyscale.cli.options import (
-    CheckpointArgument,
     DeviceOption,
     FlipOption,
     Precision,
@@ -20,14 +19,20 @@ from polyscale.errors import UserError
 
 __all__ = ["predict_command"]
 
+DEFAULT = "streets"
+
 
 def predict_command(
-    checkpoint: CheckpointArgument,
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATHS…", help="Image files, folders, or patterns in quotes.", show_default=False),
+        typer.Argument(
+            metavar="[NETWORK] PATHS…",
+            help="A network (a .safetensors file, a run's folder, or a name that `polyscale models` lists; by default "
+            f"{DEFAULT}), then image files, folders, or patterns in quotes.",
+            show_default=False,
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the results.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the results.")] = Path("predictions"),
     scales: ScalesOption = None,
     flip: FlipOption = False,
     only: Annotated[
@@ -43,16 +48,26 @@ def predict_command(
     Writes for each image, at its own size: the class of each pixel as index PNG, a colour overlay, the confidence, and
     how much each scale was trusted. Images that cannot be read are skipped and named, and the exit status is then 1, or
     2 where nothing could be predicted.
+
+    Example: polyscale predict runs/first photos/ --out predictions
     """
     wanted = parse_scales(scales)
     import polyscale
     from polyscale.inference.files import find_images, predict_files
     from polyscale.inference.prediction import OUTPUTS, check_outputs
+    from polyscale.models.finding import names_network
 
+    network = DEFAULT
+    if names_network(paths[0]):
+        network, *paths = paths
+        if not paths:
+            raise UserError(f"{network} is a network; name images after it, such as photo.jpg")
     outputs = OUTPUTS if only is None else tuple(part.strip() for part in only.split(",") if part.strip())
     check_outputs(outputs)
     found = find_images(paths, out)  # a wrong path is told before the network is loaded
-    predictor = polyscale.load(checkpoint, device, precision.value, trust or ())
+    predictor = polyscale.load(network, device, precision.value, trust or ())
+    if network == DEFAULT:
+        say(f"with {network}, which ships with Polyscale; name another network before the images")
     bar = open_bar("predicting")
 
     def report(line: str) -> None:

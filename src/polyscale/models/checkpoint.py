@@ -18,6 +18,7 @@ from polyscale.errors import UserError
 from polyscale.files import write_atomically
 from polyscale.labels import LabelSpace
 from polyscale.models.build import ModelConfig, build_model
+from polyscale.models.finding import find_network
 from polyscale.multiscale import MultiScale
 
 __all__ = ["FORMAT", "Checkpoint", "Metadata", "load_checkpoint", "read_metadata", "read_weights", "save_checkpoint"]
@@ -50,6 +51,7 @@ def save_checkpoint(
     label_space: LabelSpace,
     info: dict[str, Any] | None = None,
     state: dict[str, torch.Tensor] | None = None,
+    half: bool = False,
 ) -> None:
     """Write weights, configuration and label space as one safetensors file, in one step.
 
@@ -59,6 +61,7 @@ def save_checkpoint(
         label_space: of its classes.
         info: facts worth keeping, such as the epoch and its scores; anything JSON can hold.
         state: weights to store in place of the model's own (their moving average, for instance).
+        half: store float16, which halves the file; loading gives float32 again.
 
     Raises:
         UserError: the file cannot be written, or the network was not built from a configuration.
@@ -67,6 +70,8 @@ def save_checkpoint(
         raise UserError("the network was not built from a configuration, so no checkpoint can hold it; use torch.save")
     weights = model.state_dict() if state is None else state
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    if half:
+        tensors = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
     metadata = {
         "format": FORMAT,
         "version": polyscale.__version__,
@@ -87,9 +92,7 @@ def read_metadata(path: str | Path) -> Metadata:
     Raises:
         UserError: no such file, or not a Polyscale checkpoint.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"no checkpoint at {path}" + ("; it is a folder, name the file in it" if path.is_dir() else ""))
+    path = find_network(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -126,7 +129,7 @@ def read_metadata(path: str | Path) -> Metadata:
 
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     """A checkpoint's tensors by their names in the network; versions before 0.2 put ``combined.`` before each."""
-    return {name.removeprefix("combined."): value for name, value in load_file(path).items()}
+    return {name.removeprefix("combined."): value for name, value in load_file(find_network(path)).items()}
 
 
 def load_checkpoint(path: str | Path, device: str | torch.device = "cpu", trust: Collection[str] = ()) -> Checkpoint:

@@ -145,8 +145,8 @@ class ForeignSegmenter(nn.Module):
                 module.training = training
         told = " ".join(str(problem).split())[:200]
         raise UserError(
-            f"the network takes images of no size that was tried ({told}); it must take normalised images (N, 3, H, W). "
-            "Wrap it in a module that does, or give multiple=… where sides must be multiples of a number"
+            f"the network takes images of no size that was tried ({told}); it must take normalised images (N, 3, H, W)."
+            " Wrap it in a module that does, or give multiple=… where sides must be multiples of a number"
         )
 
 

@@ -1,0 +1,30 @@
+"""``polyscale models``: the networks that ship with the package."""
+
+import typer
+
+from polyscale.cli.display import print_table, say
+
+__all__ = ["models_command"]
+
+
+def models_command() -> None:
+    """List the networks that can be used by name.
+
+    Example: polyscale predict street.jpg --network camvid-lite0
+    """
+    from polyscale.models.finding import shipped_networks
+
+    networks = shipped_networks()
+    if not networks:
+        say("no networks ship with this installation")
+        raise typer.Exit(1)
+    rows = [
+        [item.name, len(item.classes), f"{item.file.stat().st_size / 1e6:.1f}", str(item.info.get("score", ""))]
+        for item in networks
+    ]
+    print_table("Networks that ship with Polyscale", ["name", "classes", "MB", "score"], rows)
+    for item in networks:
+        typer.echo(f"\n{item.name}: {', '.join(item.classes)}")
+        for key in ("trained_on", "split", "resolution", "pretraining", "licence", "controls"):
+            if key in item.info:
+                typer.echo(f"  {key.replace('_', ' ')}: {item.info[key]}")
