@@ -4,6 +4,7 @@ Unusual here: YAML 1.1 reads ``5e-3`` as text, ``010`` as eight, ``1:30`` as nin
 ``on`` as a boolean; the loader below reads numbers as a person would and leaves the rest as text.
 """
 
+import importlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from polyscale.errors import UserError
 __all__ = [
     "Config",
     "dump_yaml",
+    "import_path",
     "load_config",
     "read_yaml",
     "validate",
@@ -105,6 +107,32 @@ def _parse(text: str, where: str) -> Any:
 def dump_yaml(value: Any) -> str:
     """YAML text of plain values, keys in the order given; ``read_yaml`` and any other reader give equal values."""
     return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
+
+
+def import_path(text: str) -> Any:
+    """The object that ``module:name`` names; importing a module runs its code.
+
+    Raises:
+        UserError: the text has another form, or there is no such module or name.
+
+    Example:
+        >>> import_path("math:floor")(2.5)
+        2
+    """
+    if not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", text):
+        raise UserError(f"{text!r} is not of the form module:name, for example my_package.losses:my_loss")
+    module, _, name = text.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(
+            f"cannot import {text}: {error}; install the package, or put its folder on PYTHONPATH"
+        ) from None
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise UserError(f"module {module} has no {name}; it is named in {text}")
+        found = getattr(found, part)
+    return found
 
 
 def load_config(kind: type[ConfigT], files: Sequence[str | Path], overrides: Sequence[str] = ()) -> ConfigT:
