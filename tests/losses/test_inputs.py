@@ -2,14 +2,17 @@ import pytest
 import torch
 
 from polyscale.errors import UserError
-from polyscale.losses import bce, cross_entropy, dice, region_mutual_information, rmi_loss
-from polyscale.losses.inputs import check_labels, portions
+from polyscale.losses import bce, cross_entropy, dice, focal, lovasz_softmax, region_mutual_information, rmi_loss
+from polyscale.losses.inputs import Target, portions, prepared
 
 LOSSES = {
     "rmi": rmi_loss,
     "information": region_mutual_information,
     "bce": bce,
     "dice": dice,
+    "focal": focal,
+    "focal, half a power": lambda *a, **k: focal(*a, gamma=0.5, **k),
+    "lovasz": lovasz_softmax,
     "cross_entropy": cross_entropy,
     "hard examples": lambda *a, **k: cross_entropy(*a, ohem_threshold=0.5, label_smoothing=0.1, **k),
     "weighted": lambda logits, labels, **k: cross_entropy(
@@ -94,20 +97,71 @@ def test_bad_labels_are_named(loss):
 
 
 def test_negative_labels_are_not_classes():
+    logits = torch.zeros(1, 2, 1, 2)
     with pytest.raises(UserError, match="-100"):
-        check_labels(torch.tensor([[[0, -100]]]), 2)
-    check_labels(torch.tensor([[[0, 1, 255]]], dtype=torch.uint8), 2)
-    check_labels(torch.zeros(0, 4, 4, dtype=torch.long), 2)
+        Target.of(logits, torch.tensor([[[0, -100]]]))
+    Target.of(logits, torch.tensor([[[1, 255]]], dtype=torch.uint8))
+    Target.of(logits[:0], torch.zeros(0, 1, 2, dtype=torch.long))
 
 
 def test_long_lists_of_bad_labels_are_cut():
     with pytest.raises(UserError, match=r"2, 3, 4, 5, 6 and 3 more; map") as error:
-        check_labels(torch.arange(10)[None, None], 2)
+        Target.of(torch.zeros(1, 2, 1, 10), torch.arange(10)[None, None])
     assert "\n" not in str(error.value)
 
 
-def test_portions_cover_the_batch():
-    logits, labels = torch.randn(3, 2, 4, 5), torch.arange(60).view(3, 4, 5)
-    parts = list(portions(logits, labels))
+@pytest.fixture
+def target():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 3, (2, 6, 8), generator=generator)
+    labels[torch.rand(labels.shape, generator=generator) < 0.2] = 255
+    weights = torch.rand(labels.shape, generator=generator) * (torch.rand(labels.shape, generator=generator) < 0.7)
+    return Target.of(torch.zeros(2, 3, 6, 8), labels, weights)
+
+
+def test_a_pixel_without_a_label_or_a_weight_does_not_count(target):
+    assert 0 < target.valid.sum() < target.valid.numel()
+    assert torch.equal(target.valid, target.weights > 0)
+    assert torch.equal(target.valid, target.labels != 255)
+    assert target.images is None
+
+
+def test_weights_of_images_and_none():
+    logits, labels = torch.zeros(2, 3, 1, 2, dtype=torch.float64), torch.tensor([[[0, 255]], [[1, 2]]])
+    each = Target.of(logits, labels, torch.tensor([3, 0]))
+    assert each.images.tolist() == [3, 0]
+    assert each.weights.tolist() == [[[3, 0]], [[0, 0]]]
+    assert each.labels.tolist() == [[[0, 255]], [[255, 255]]]
+    plain = Target.of(logits, labels)
+    assert plain.images.tolist() == [1, 1]
+    assert plain.weights.tolist() == [[[1, 0]], [[1, 1]]]
+    assert plain.weights.dtype == torch.float64
+
+
+def test_only_chosen_pixels_are_kept(target):
+    chosen = torch.arange(8) < 4
+    kept = target.keep(chosen)
+    assert torch.equal(kept.labels[..., :4], target.labels[..., :4])
+    assert (kept.labels[..., 4:] == 255).all()
+    assert torch.equal(kept.valid, target.valid & chosen)
+    assert torch.equal(kept.weights, target.weights * chosen)
+
+
+def test_another_grid_takes_the_pixel_under_the_middle(target):
+    small = target.at((3, 4))
+    for name in ("labels", "valid", "weights"):
+        assert torch.equal(getattr(small, name), getattr(target, name)[:, 1::2, 1::2])
+
+
+def test_a_target_is_taken_as_it_is(target):
+    with prepared(torch.zeros(2, 3, 6, 8, dtype=torch.float16), target) as (logits, same):
+        assert same is target
+        assert logits.dtype == torch.float32
+
+
+def test_portions_cover_the_batch(target):
+    logits = torch.randn(2, 3, 6, 8)
+    parts = list(portions(logits, target))
     assert torch.equal(torch.cat([z for z, _ in parts]), logits)
-    assert torch.equal(torch.cat([y for _, y in parts]), labels)
+    for name in ("labels", "valid", "weights"):
+        assert torch.equal(torch.cat([getattr(part, name) for _, part in parts]), getattr(target, name))

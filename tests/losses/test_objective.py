@@ -1,10 +1,23 @@
+import sys
+
 import pytest
 import torch
 from torch.nn import functional
 
 from polyscale.config import load_config, validate
 from polyscale.errors import UserError
-from polyscale.losses import LossConfig, LossTerm, Objective, bce, cross_entropy, dice, inverse_log_weights, rmi_loss
+from polyscale.losses import (
+    LOSSES,
+    LossConfig,
+    LossTerm,
+    Objective,
+    bce,
+    cross_entropy,
+    dice,
+    focal,
+    inverse_log_weights,
+    rmi_loss,
+)
 from polyscale.multiscale import Fused, View, fuse
 
 
@@ -128,7 +141,7 @@ def test_half_precision_views_under_autocast(fused, labels, main):
 
 def test_double_stays_double(fused, labels):
     double = Fused(fused.logits.double(), None, {s: View(view.logits.double()) for s, view in fused.views.items()})
-    for main in ("rmi", "cross_entropy", "bce", "dice"):
+    for main in LOSSES:
         assert Objective(LossConfig(main=main))(double, labels)["total"].dtype == torch.float64
 
 
@@ -140,13 +153,21 @@ def test_bad_labels_are_refused(fused, labels):
 
 
 def test_options_that_nothing_would_read_are_refused():
-    with pytest.raises(UserError, match=r"class_weights, ohem_threshold needs a cross_entropy loss.*bce, rmi"):
-        validate(LossConfig, {"class_weights": "inverse-log", "ohem_threshold": 0.7})
+    with pytest.raises(
+        UserError, match=r"class_weights needs the loss cross_entropy or focal, .* are bce, rmi; set main"
+    ):
+        validate(LossConfig, {"class_weights": "inverse-log"})
+    with pytest.raises(UserError, match="ohem_threshold needs the loss cross_entropy"):
+        validate(LossConfig, {"main": "focal", "ohem_threshold": 0.7})
+    with pytest.raises(UserError, match="rmi_radius needs the loss rmi"):
+        validate(LossConfig, {"main": "dice", "rmi_radius": 5})
+    with pytest.raises(UserError, match="focal_gamma needs the loss focal"):
+        validate(LossConfig, {"focal_gamma": 1})
     with pytest.raises(UserError, match="dice is listed twice"):
         validate(LossConfig, {"main": [{"loss": "dice"}, {"loss": "dice"}]})
     with pytest.raises(UserError, match="class_weights: every class has the weight 0"):
         validate(LossConfig, {"main": "cross_entropy", "class_weights": [0, 0]})
-    for wrong in ({"main": "focal"}, {"main": []}, {"label_smoothing": 1}, {"aux_weight": -1}, {"lambda": 1}):
+    for wrong in ({"main": []}, {"label_smoothing": 1}, {"aux_weight": -1}, {"lambda": 1}):
         with pytest.raises(UserError):
             validate(LossConfig, wrong)
 
@@ -169,3 +190,69 @@ def test_a_views_own_size_is_where_its_loss_is_taken(fused, labels):
         losses["scale_0.5"], bce(fused.views[0.5].logits, labels[:, rows][:, :, columns]).detach()
     )
     torch.testing.assert_close(losses["scale_1"], bce(fused.views[1.0].logits, labels).detach())
+
+
+def test_options_reach_focal(fused, labels):
+    config = LossConfig(main="focal", focal_gamma=1, class_weights=(1, 2, 0.5))
+    expected = focal(fused.logits, labels, gamma=1, class_weights=torch.tensor([1, 2, 0.5])).detach()
+    torch.testing.assert_close(Objective(config)(fused, labels)["main"], expected)
+
+
+@pytest.mark.parametrize("where", [{"main": "tversky"}, {"main": [{"loss": "tversky"}]}, {"aux": "tversky"}], ids=str)
+def test_an_unknown_loss_is_named_once(where):
+    with pytest.raises(
+        UserError, match=r"must be one of .*rmi, .*lovasz, or a function of yours as module:name"
+    ) as error:
+        validate(LossConfig, where)
+    assert ";" not in str(error.value)
+
+
+FOREIGN = """
+def mean_error(logits, labels, weights):
+    assert labels.shape == weights.shape == logits[:, 0].shape
+    true = logits.gather(1, labels.where(weights > 0, 0)[:, None]).squeeze(1)
+    return ((1 - true) * weights).sum() / weights.sum()
+
+def each_pixel(logits, labels, weights):
+    return weights
+
+number = 3
+"""
+
+
+@pytest.fixture
+def foreign(tmp_path, monkeypatch):
+    (tmp_path / "losses_of_somebody.py").write_text(FOREIGN)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "losses_of_somebody"
+    sys.modules.pop("losses_of_somebody", None)
+
+
+def test_a_loss_from_outside(fused, labels, foreign):
+    config = LossConfig(main=[{"loss": "rmi"}, {"loss": f"{foreign}:mean_error", "weight": 3}], aux="bce")
+    losses = Objective(config)(fused, labels)
+    valid = labels != 255
+    true = fused.logits.gather(1, torch.where(valid, labels, 0)[:, None]).squeeze(1)
+    torch.testing.assert_close(losses[f"main.{foreign}:mean_error"], (1 - true)[valid].mean().detach())
+    weighted = Objective(LossConfig(main=f"{foreign}:mean_error"))(fused, labels, torch.tensor([1.0, 0.0]))
+    torch.testing.assert_close(weighted["main"], (1 - true)[0][valid[0]].mean().detach())
+
+
+def test_a_loss_from_outside_is_imported_when_a_run_starts_only(fused, labels, foreign):
+    config = validate(LossConfig, {"main": f"{foreign}:mean_error"})
+    assert foreign not in sys.modules
+    Objective(config)
+    assert foreign in sys.modules
+
+
+def test_a_loss_from_outside_that_cannot_be_used_is_named(fused, labels, foreign):
+    for path, message in (
+        ("no_such_module:loss", "cannot import no_such_module:loss: No module named"),
+        (f"{foreign}:missing", f"module {foreign} has no missing"),
+        (f"{foreign}:number", "is a int; name a function"),
+        ("not a module:x", "not of the form module:name"),
+    ):
+        with pytest.raises(UserError, match=message):
+            Objective(LossConfig(main=path))
+    with pytest.raises(UserError, match=r"each_pixel gave a tensor \(2, 21, 26\); it must return one number"):
+        Objective(LossConfig(main=f"{foreign}:each_pixel"))(fused, labels)

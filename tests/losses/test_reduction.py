@@ -14,8 +14,10 @@ from polyscale.losses import (
     bce,
     cross_entropy,
     dice,
+    focal,
     global_count,
     global_sum,
+    lovasz_softmax,
     region_mutual_information,
     rmi_loss,
 )
@@ -42,11 +44,15 @@ LOSSES = {
     "rmi": rmi_loss,
     "information": region_mutual_information,
     "dice": dice,
+    "focal": focal,
+    "lovasz": lovasz_softmax,
     "objective": objective,
     # Weights that each process can tell from its own labels.
-    "weighted pixels": lambda z, y: cross_entropy(z, y, pixel_weights=pixel_weights(y), class_weights=WEIGHTS),
+    "weighted pixels": lambda z, y: cross_entropy(z, y, weights=pixel_weights(y), class_weights=WEIGHTS),
     "weighted bce": lambda z, y: bce(z, y, weights=pixel_weights(y)),
     "weighted dice": lambda z, y: dice(z, y, weights=pixel_weights(y)),
+    "weighted focal": lambda z, y: focal(z, y, weights=pixel_weights(y), class_weights=WEIGHTS),
+    "weighted lovasz": lambda z, y: lovasz_softmax(z, y, weights=pixel_weights(y)),
     "weighted images": lambda z, y: rmi_loss(z, y, weights=(y == 1).sum((1, 2)) / 50),
 }
 

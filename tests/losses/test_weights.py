@@ -4,18 +4,21 @@ import pytest
 import torch
 
 from polyscale.errors import UserError
-from polyscale.losses import LossConfig, Objective, bce, cross_entropy, dice, rmi_loss
+from polyscale.losses import LossConfig, Objective, bce, cross_entropy, dice, focal, lovasz_softmax, rmi_loss
 from polyscale.multiscale import Fused, View
 
 CLASS_WEIGHTS = torch.tensor([0.5, 1.0, 4.0])
 LOSSES = {
-    "cross_entropy": lambda z, y, w=None: cross_entropy(z, y, pixel_weights=w),
+    "cross_entropy": lambda z, y, w=None: cross_entropy(z, y, weights=w),
     "class weights, smoothing": lambda z, y, w=None: cross_entropy(
-        z, y, pixel_weights=w, class_weights=CLASS_WEIGHTS, label_smoothing=0.1
+        z, y, weights=w, class_weights=CLASS_WEIGHTS, label_smoothing=0.1
     ),
-    "hard examples": lambda z, y, w=None: cross_entropy(z, y, pixel_weights=w, ohem_threshold=0.4, ohem_fraction=0.0),
+    "hard examples": lambda z, y, w=None: cross_entropy(z, y, weights=w, ohem_threshold=0.4, ohem_fraction=0.0),
     "bce": lambda z, y, w=None: bce(z, y, weights=w),
     "dice": lambda z, y, w=None: dice(z, y, weights=w),
+    "focal": lambda z, y, w=None: focal(z, y, weights=w),
+    "focal, class weights": lambda z, y, w=None: focal(z, y, weights=w, gamma=1, class_weights=CLASS_WEIGHTS),
+    "lovasz": lambda z, y, w=None: lovasz_softmax(z, y, weights=w),
     "rmi": lambda z, y, w=None: rmi_loss(z, y, weights=w),
 }
 
@@ -50,7 +53,7 @@ def test_an_image_of_weight_two_counts_like_two_images_and_one_of_weight_zero_li
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if name != "rmi"])
 def test_a_pixel_of_weight_two_counts_like_two_pixels(name, batch):
-    logits, labels = batch
+    logits, labels = (x[:1] for x in batch) if name == "lovasz" else batch  # its IoU is each image's own
     weights = torch.randint(0, 4, labels.shape, generator=torch.Generator().manual_seed(1))
     value, gradient = value_and_gradient(LOSSES[name], logits, labels, weights)
     # Every pixel as often as its weight says, in one long image.

@@ -1,11 +1,10 @@
 """Softmax cross entropy with class weights, label smoothing and online hard example mining, in any combination.
 
 The mean is PyTorch's: weighted losses divided by the sum of the weights of the pixels that count. Here that sum runs
-over all processes (see ``reduction``), and where nothing counts the loss is zero instead of NaN.
+over all processes, and where nothing counts the loss is zero instead of NaN.
 """
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,10 +12,10 @@ from torch.nn import functional
 
 from polyscale.errors import UserError
 from polyscale.labels import IGNORE
-from polyscale.losses.inputs import at_least_float32, check_labels, check_sizes, each_pixel, full_precision, portions
+from polyscale.losses.inputs import Target, portions, prepared
 from polyscale.losses.reduction import global_count
 
-__all__ = ["cross_entropy", "inverse_log_weights"]
+__all__ = ["cross_entropy", "inverse_log_weights", "mean_divisor", "one_for_each_class"]
 
 
 def inverse_log_weights(pixel_counts: Tensor) -> Tensor:
@@ -41,15 +40,14 @@ def inverse_log_weights(pixel_counts: Tensor) -> Tensor:
 
 def cross_entropy(
     logits: Tensor,
-    labels: Tensor,
+    labels: Tensor | Target,
     *,
     class_weights: Tensor | None = None,
-    pixel_weights: Tensor | None = None,
     label_smoothing: float = 0.0,
     ohem_threshold: float | None = None,
     ohem_fraction: float = 0.1,
+    weights: Tensor | None = None,
     ignore: int = IGNORE,
-    check: bool = True,
 ) -> Tensor:
     """Mean cross entropy of softmax(logits).
 
@@ -61,63 +59,69 @@ def cross_entropy(
 
     Args:
         logits: (N, C, H, W).
-        labels: (N, H, W) integers, 0..C-1 or ``ignore``.
+        labels: (N, H, W) integers, 0..C-1 or ``ignore``; or a prepared target, which holds the weights too.
         class_weights: (C,) >= 0, or None for ones.
-        pixel_weights: >= 0, of each image (N,) or each pixel (N, H, W); None for ones.
         label_smoothing: share of the target that is spread evenly over all classes, in [0, 1).
         ohem_threshold: probability in [0, 1], or None to keep every pixel; 0 keeps the hardest ``ohem_fraction`` only.
         ohem_fraction: in [0, 1]; matters only with ``ohem_threshold``.
+        weights: >= 0, of each image (N,) or each pixel (N, H, W); None for ones.
         ignore: the label of pixels that do not count.
-        check: check the label ids; a caller that has done so passes False.
 
     Returns:
         Scalar >= 0, at least float32; zero with zero gradients where every pixel is ignored.
 
     Raises:
-        UserError: the sizes do not match, a label is not a class, or the number of weights is not C.
+        UserError: the sizes do not match, a label is not a class, or the number of class weights is not C.
     """
-    check_sizes(logits, labels)
+    with prepared(logits, labels, weights, ignore) as (logits, target):
+        classes = one_for_each_class(class_weights, logits)
+        if ohem_threshold is not None:
+            target = target.keep(_hard(logits, target, ohem_threshold, ohem_fraction))
+        sums = []
+        for z, part in portions(logits, target):
+            entropies = functional.cross_entropy(
+                z,
+                part.labels,
+                classes,
+                ignore_index=IGNORE,
+                label_smoothing=label_smoothing,
+                reduction="none" if part.weighted else "sum",  # a sum needs no map of its own
+            )
+            sums.append((entropies * part.weights).sum() if part.weighted else entropies)
+        return torch.stack(sums).sum() / mean_divisor(target, classes)
+
+
+def one_for_each_class(class_weights: Tensor | None, logits: Tensor) -> Tensor | None:
+    """Class weights (C,) in the logits' number type and on their device.
+
+    Raises:
+        UserError: their number is not C.
+    """
     num_classes = logits.shape[1]
-    if check:
-        check_labels(labels, num_classes, ignore)
     if class_weights is not None and class_weights.shape != (num_classes,):
         raise UserError(
             f"{class_weights.numel()} class weights for {num_classes} classes; give one for each class, in their order"
         )
-    with full_precision(logits):
-        logits, labels = at_least_float32(logits), labels.long()
-        weights = None if class_weights is None else class_weights.to(logits)
-        each = each_pixel(pixel_weights, labels, logits)
-        if each is not None:
-            labels = torch.where(each > 0, labels, ignore)
-        if ohem_threshold is not None:
-            labels = torch.where(_hard(logits, labels, ohem_threshold, ohem_fraction, ignore), labels, ignore)
-        options: dict[str, Any] = {"weight": weights, "ignore_index": ignore, "label_smoothing": label_smoothing}
-        if each is None:
-            sums = [functional.cross_entropy(z, y, reduction="sum", **options) for z, y in portions(logits, labels)]
-        else:
-            sums = [
-                (functional.cross_entropy(z, y, reduction="none", **options) * w).sum()
-                for z, y, w in portions(logits, labels, each)
-            ]
-        divisor = global_count(_weight_of(labels, weights, each, ignore).to(logits.dtype))
-        return torch.stack(sums).sum() / torch.where(divisor > 0, divisor, 1)
+    return None if class_weights is None else class_weights.to(logits)
 
 
-def _weight_of(labels: Tensor, weights: Tensor | None, each: Tensor | None, ignore: int) -> Tensor:
-    """The sum of the weights, of class times pixel, of all pixels that count."""
-    valid = labels != ignore
-    counted = valid if weights is None else weights[torch.where(valid, labels, 0)] * valid
-    return (counted if each is None else counted * each).sum()
+def mean_divisor(target: Target, class_weights: Tensor | None) -> Tensor:
+    """What a sum over pixels is divided by: the sum of their weights over all processes, 1 where it is 0."""
+    weights = target.weights
+    if class_weights is not None:
+        weights = class_weights[torch.where(target.valid, target.labels, 0)] * weights
+    divisor = global_count(weights.sum())
+    return torch.where(divisor > 0, divisor, 1)
 
 
 @torch.no_grad()
-def _hard(logits: Tensor, labels: Tensor, threshold: float, fraction: float, ignore: int) -> Tensor:
+def _hard(logits: Tensor, target: Target, threshold: float, fraction: float) -> Tensor:
     """Which pixels hard example mining keeps, (N, H, W) bool; hardness is -ln p of the true class."""
     entropies = [
-        functional.cross_entropy(z, y, ignore_index=ignore, reduction="none") for z, y in portions(logits, labels)
+        functional.cross_entropy(z, part.labels, ignore_index=IGNORE, reduction="none")
+        for z, part in portions(logits, target)
     ]
-    hardness, valid = torch.cat(entropies), labels != ignore
+    hardness, valid = torch.cat(entropies), target.valid
     kept = valid & (hardness > (-math.log(threshold) if threshold > 0 else math.inf))
     num_kept, num_valid = torch.stack([kept.sum(), valid.sum()]).tolist()
     least = math.ceil(fraction * num_valid)

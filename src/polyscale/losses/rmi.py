@@ -28,7 +28,7 @@ from torch.nn import functional
 from polyscale.errors import UserError
 from polyscale.labels import IGNORE
 from polyscale.losses.bce import summed_bce
-from polyscale.losses.inputs import at_least_float32, check_labels, check_sizes, each_pixel, full_precision, portions
+from polyscale.losses.inputs import Target, portions, prepared
 from polyscale.losses.reduction import global_count
 
 __all__ = ["region_mutual_information", "rmi_loss"]
@@ -40,14 +40,13 @@ _INSIDE_LOG = 1e-8
 
 def rmi_loss(
     logits: Tensor,
-    labels: Tensor,
+    labels: Tensor | Target,
     *,
     weight_lambda: float = 0.5,
     radius: int = 3,
     pool: int = 4,
     weights: Tensor | None = None,
     ignore: int = IGNORE,
-    check: bool = True,
 ) -> Tensor:
     """``weight_lambda`` * BCE + (1 - ``weight_lambda``) * region mutual information (arXiv:1910.12037).
 
@@ -55,13 +54,12 @@ def rmi_loss(
 
     Args:
         logits: (N, C, H, W).
-        labels: (N, H, W) integers, 0..C-1 or ``ignore``.
+        labels: (N, H, W) integers, 0..C-1 or ``ignore``; or a prepared target, which holds the weights too.
         weight_lambda: share of the pixel-wise part, 0 to 1.
         radius: side of the square neighbourhood in pooled pixels.
         pool: side and stride of the average pooling before neighbourhoods are taken.
         weights: >= 0, of each image, (N,); None for ones.
         ignore: the label of pixels that do not count.
-        check: check the label ids; a caller that has done so passes False.
 
     Returns:
         Scalar, at least float32, finite for finite logits; may be negative.
@@ -69,90 +67,72 @@ def rmi_loss(
     Raises:
         UserError: the sizes do not match, a label is not a class, or single pixels have weights.
     """
-    check_sizes(logits, labels)
-    if check:
-        check_labels(labels, logits.shape[1], ignore)
-    if weights is not None and weights.ndim != 1:
-        raise UserError("rmi compares neighbourhoods and has no weights of pixels; give one for each image, or use bce")
-    with full_precision(logits):
-        logits = at_least_float32(logits)
-        each = each_pixel(weights, labels, logits)
-        if weights is None or each is None:
-            parts = [
-                (summed_bce(z, y, ignore), _summed_information(z, y, radius, pool, ignore))
-                for z, y in portions(logits, labels)
-            ]
-            num_pixels, num_images = (labels != ignore).sum().to(logits.dtype), _num_images(logits)
-        else:
-            weights = weights.to(logits)
-            parts = [
-                (summed_bce(z, y, ignore, w), _summed_information(z, y, radius, pool, ignore, v))
-                for z, y, w, v in portions(logits, labels, each, weights)
-            ]
-            num_pixels, num_images = (each * (labels != ignore)).sum(), global_count(weights.sum())
-            num_images = torch.where(num_images > 0, num_images, 1)
+    with prepared(logits, labels, weights, ignore) as (logits, target):
+        parts = [
+            (summed_bce(z, part), _summed_information(z, part, radius, pool)) for z, part in portions(logits, target)
+        ]
         pixels, regions = (torch.stack(part).sum() for part in zip(*parts, strict=True))
-        pixels = pixels / global_count(num_pixels, extra=1)
-        return weight_lambda * pixels + (1 - weight_lambda) * regions / num_images
+        pixels = pixels / global_count(target.weights.sum(), extra=1)
+        return weight_lambda * pixels + (1 - weight_lambda) * regions / _num_images(target)
 
 
 def region_mutual_information(
     logits: Tensor,
-    labels: Tensor,
+    labels: Tensor | Target,
     *,
     radius: int = 3,
     pool: int = 4,
+    weights: Tensor | None = None,
     ignore: int = IGNORE,
-    check: bool = True,
 ) -> Tensor:
     """The negative lower bound of the mutual information between neighbourhoods of labels and of probabilities.
 
     Probabilities are sigmoids. Ignored pixels have probability 0 and label 0 in every class, and 1e-6 is added to every
     probability, as the authors' code does. Both are average-pooled (``pool`` x ``pool``, that stride, half of it as
-    zero padding, which counts). Summed over classes, divided by radius squared, mean over images (of all processes, see
-    ``reduction``).
+    zero padding, which counts). Summed over classes, divided by radius squared, mean over images of all processes.
 
     A map smaller than the neighbourhood is padded with zeros to one neighbourhood: its covariances are then zero, and
     the loss is the constant that the diagonal gives.
 
     Args:
         logits: (N, C, H, W).
-        labels: (N, H, W) integers, 0..C-1 or ``ignore``.
+        labels: (N, H, W) integers, 0..C-1 or ``ignore``; or a prepared target, which holds the weights too.
         radius: side of the square neighbourhood in pooled pixels.
         pool: side and stride of the average pooling.
+        weights: >= 0, of each image, (N,); None for ones.
         ignore: the label of pixels that do not count.
-        check: check the label ids; a caller that has done so passes False.
 
     Returns:
         Scalar, at least float32, finite for finite logits; may be negative.
 
     Raises:
-        UserError: the sizes do not match, or a label is not a class.
+        UserError: the sizes do not match, a label is not a class, or single pixels have weights.
     """
-    check_sizes(logits, labels)
-    if check:
-        check_labels(labels, logits.shape[1], ignore)
-    with full_precision(logits):
-        logits = at_least_float32(logits)
-        regions = [_summed_information(z, y, radius, pool, ignore) for z, y in portions(logits, labels)]
-        return torch.stack(regions).sum() / _num_images(logits)
+    with prepared(logits, labels, weights, ignore) as (logits, target):
+        regions = [_summed_information(z, part, radius, pool) for z, part in portions(logits, target)]
+        return torch.stack(regions).sum() / _num_images(target)
 
 
-def _num_images(logits: Tensor) -> Tensor:
-    return global_count(logits.new_tensor(len(logits)))
+def _num_images(target: Target) -> Tensor:
+    """What a sum over images is divided by, 1 where none counts."""
+    count = global_count(_image_weights(target).sum())
+    return torch.where(count > 0, count, 1)
 
 
-def _summed_information(
-    logits: Tensor, labels: Tensor, radius: int, pool: int, ignore: int, weights: Tensor | None = None
-) -> Tensor:
-    """The sum over images and classes of I / d, a scalar, from (N, C, H, W), (N, H, W) and weights of images (N,)."""
-    valid = labels != ignore
-    probabilities = logits.sigmoid() * valid[:, None] + _ADDED_PROBABILITY
+def _image_weights(target: Target) -> Tensor:
+    if target.images is None:
+        raise UserError("rmi compares neighbourhoods and has no weights of pixels; give one for each image, or use bce")
+    return target.images
+
+
+def _summed_information(logits: Tensor, target: Target, radius: int, pool: int) -> Tensor:
+    """The sum over images and classes of I / d, each image times its weight, a scalar."""
+    weights = _image_weights(target)
+    probabilities = logits.sigmoid() * target.valid[:, None] + _ADDED_PROBABILITY
     probabilities = functional.avg_pool2d(probabilities, pool, stride=pool, padding=pool // 2)
-    truth = _pooled_one_hot(labels, valid, probabilities, pool)
+    truth = _pooled_one_hot(target, probabilities, pool)
     remainder = _log_det_remainder(_wide(probabilities), _wide(truth), radius)
-    if weights is not None:
-        remainder = remainder * weights.to(remainder)[:, None]
+    remainder = remainder * weights.to(remainder)[:, None]
     return (0.5 * remainder.sum() / radius**2).to(logits.device, logits.dtype)
 
 
@@ -161,8 +141,9 @@ def _wide(x: Tensor) -> Tensor:
     return (x.cpu() if x.device.type == "mps" else x).double()
 
 
-def _pooled_one_hot(labels: Tensor, valid: Tensor, like: Tensor, pool: int) -> Tensor:
+def _pooled_one_hot(target: Target, like: Tensor, pool: int) -> Tensor:
     """The average-pooled one-hot labels, (N, C, h, w) like ``like``, by adding each pixel to the cell that holds it."""
+    labels, valid = target.labels, target.valid
     num_images, num_classes, height, width = like.shape
     rows = (torch.arange(labels.shape[1], device=labels.device) + pool // 2) // pool
     columns = (torch.arange(labels.shape[2], device=labels.device) + pool // 2) // pool
@@ -170,7 +151,7 @@ def _pooled_one_hot(labels: Tensor, valid: Tensor, like: Tensor, pool: int) -> T
     counts = valid & ((rows < height)[:, None] & (columns < width))
     cells = rows.clamp(max=height - 1)[:, None] * width + columns.clamp(max=width - 1)
     images = torch.arange(num_images, device=labels.device)[:, None, None]
-    index = (images * num_classes + torch.where(valid, labels.long(), 0)) * (height * width) + cells
+    index = (images * num_classes + torch.where(valid, labels, 0)) * (height * width) + cells
     pooled = torch.zeros(like.numel(), dtype=like.dtype, device=like.device)
     pooled.scatter_add_(0, index.flatten(), counts.flatten().to(like.dtype))
     return pooled.view(like.shape) / pool**2
