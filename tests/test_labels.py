@@ -190,3 +190,11 @@ def test_a_used_label_space_still_compares_and_pickles():
     again = pickle.loads(pickle.dumps(used))
     assert again == used
     assert again.encode(np.array([[23]], np.uint8)).tolist() == [[2]]
+
+
+@pytest.mark.parametrize("key", ["ignore_colors", "color_coded"])
+def test_a_key_of_the_data_file_is_told_where_it_belongs(tmp_path, key):
+    path = tmp_path / "label_space.yaml"
+    path.write_text(f"classes: [{{name: a, color: [1, 2, 3]}}]\n{key}: true\n")
+    with pytest.raises(UserError, match=rf"{key} is about files, .* data\.yaml in the same folder"):
+        LabelSpace.from_yaml(path)

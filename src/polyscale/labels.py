@@ -185,6 +185,11 @@ class LabelSpace(Config):
             )
         if not isinstance(values, dict) or "classes" not in values:
             raise UserError(f"{path} is not a label space: it needs 'classes', a list of {{name, color, ids}}")
+        misplaced = [key for key in ("color_coded", "ignore_colors", "image", "mask", "split") if key in values]
+        if misplaced:
+            raise UserError(
+                f"{path}: {misplaced[0]} is about files, not about classes; write it into data.yaml in the same folder"
+            )
         try:
             return validate(cls, values)
         except UserError as error:

@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -100,3 +102,16 @@ def test_a_report_that_cannot_be_written_is_told_before_the_reading(streets, tmp
         captured = capsys.readouterr()
         assert captured.out == ""
         assert captured.err.startswith("error: cannot write")
+
+
+def test_a_partly_read_image_is_one_line_of_warning(copy, tmp_path):
+    path = next((copy / "images" / "train").iterdir())
+    with Image.open(path) as image:
+        image.save(path.with_suffix(".tif"), save_all=True, append_images=[image.copy()])
+    path.unlink()
+    command = [sys.executable, "-m", "polyscale", "data", "check", str(copy)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "partial" in run.stdout
+    (line,) = (line for line in run.stderr.splitlines() if "pages" in line)
+    assert line.startswith(f"warning: {path.with_suffix('.tif')} has several pages, of which only the first is read")

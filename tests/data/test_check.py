@@ -113,7 +113,11 @@ def test_images_of_too_few_bits_are_a_warning(root):
     report = check_data(splits(root)["train"])
     assert report.usable
     assert [(problem.kind, problem.name) for problem in report.problems] == [("dark", "b")]
-    assert "0 to 15 of 255" in report.problems[0].message
+    assert "values up to 15 of 255 once its 16 bits are read as 8" in report.problems[0].message
+    write(root, "train/b", [[0, 0], [1, 1]], np.array([[0, 1], [2, 3]], np.uint8))
+    (problem,) = check_data(splits(root)["train"]).problems
+    assert "16" not in problem.message
+    assert "a mask among the images?" in problem.message
 
 
 def test_absent_and_rare_classes_and_ignored_masks_are_warnings(root):
@@ -180,14 +184,36 @@ def test_json_and_tables(root):
     assert classes.rows[-1][0] == "(ignored)"
     assert len(sizes.rows) == 3
     assert problems.rows[0][:2] == ("error", "ids")
-    assert report.tables(most=1)[1].rows == (("2 x 1", "1"), ("2 more sizes", "2"))
 
 
-def test_many_problems_of_a_kind_are_counted_after_the_first(root):
-    for position in range(5):
-        write(root, f"train/ids{position}", [[9]])
-    table = check_data(splits(root)["train"]).tables(most=3)[2]
-    assert [row[1:] for row in table.rows][3:] == [("ids", "2 more")]
+def test_one_problem_of_many_files_is_one_row(root):
+    for position in range(6):
+        write(root, f"train/ids{position}", [[9] * (position + 1)])
+    (root / "masks/train/a.png").write_bytes(b"no image")
+    (root / "masks/train/b.png").write_bytes(b"")
+    report = check_data(splits(root)["train"])
+    table = report.tables(most=3)[2]
+    assert [row[:3] for row in table.rows[:3]] == [
+        ("error", "unreadable", "1"),
+        ("error", "unreadable", "1"),
+        ("error", "ids", "6"),
+    ]
+    text = table.rows[2][3]
+    assert text.startswith("masks/train/ids0.png: ids outside the label space")
+    assert text.endswith("; likewise ids1, ids2 and 3 more")
+    assert report.tables(most=1)[2].rows[2][3].endswith("; likewise 5 more")
+    assert len(report.to_json()["problems"]) == len(report.problems) >= 8
+
+
+def test_bands_pages_and_frames_that_are_not_read_are_a_warning(root):
+    image = RNG.integers(0, 256, (2, 2, 4), dtype=np.uint8)
+    Image.fromarray(image, "RGBX").save(root / "images/train/b.tif")
+    (root / "images/train/b.png").unlink()
+    report = check_data(splits(root)["train"])
+    assert report.usable
+    assert report.num_usable == 2
+    assert [(problem.kind, problem.name) for problem in report.problems] == [("partial", "b")]
+    assert "has 4 bands, of which only the first three are read" in report.problems[0].message
 
 
 def test_drawn_data_can_be_checked():

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from polyscale.data.images import image_size, open_image, read_image, to_rgb
+from polyscale.data.masks import read_mask
 from polyscale.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -154,6 +155,7 @@ def test_a_pillow_image_is_turned_like_its_file_and_not_shared(tmp_path):
     assert read_image(tmp_path / "a.png").any()
 
 
+@pytest.mark.filterwarnings("ignore::polyscale.data.left_out.PartialImageWarning")
 def test_the_first_frame_of_several_is_read(tmp_path):
     frames = [Image.fromarray(RGB), Image.fromarray(255 - RGB)]
     frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
@@ -212,7 +214,7 @@ def test_what_is_no_image_is_refused(tmp_path, content, message):
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(UserError, match="no such image file"):
         read_image(tmp_path / "a.jpg")
-    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+    with pytest.raises(UserError, match="is a folder, not an image file"):
         read_image(tmp_path)
 
 
@@ -224,6 +226,35 @@ def test_large_images_pass_without_a_warning_and_the_process_keeps_its_limit(tmp
         assert read_image(tmp_path / "a.png").shape == (5, 7, 3)
         assert image_size(tmp_path / "a.png") == (5, 7)
     assert Image.MAX_IMAGE_PIXELS == 10
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "tiff_lzw"}])
+def test_a_tiff_beyond_pillows_limit_is_read(tmp_path, monkeypatch, options):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    Image.fromarray(RGB).save(tmp_path / "a.tif", **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), RGB)
+        Image.fromarray(GREY).save(tmp_path / "b.tif", **options)
+        np.testing.assert_array_equal(read_mask(tmp_path / "b.tif"), GREY)
+    assert Image.MAX_IMAGE_PIXELS == 10
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    for read in (read_image, image_size, read_mask):
+        with pytest.raises(UserError, match=r"a\.png is a pipe or device, not an image file"):
+            read(tmp_path / "a.png")
+
+
+def test_a_png_whose_bytes_are_too_few_for_its_pixels_is_refused_before_they_are_made(tmp_path):
+    path = png(tmp_path / "a.png", 8, 2, (44_000, 44_000, [bytes(100)]))
+    with pytest.raises(UserError, match=r"a\.png cannot be read: its .* bytes are too few for 44000 x 44000 pixels"):
+        read_image(path)
+    even = np.zeros((3000, 4000), np.uint8)  # a plain surface is packed as densely as deflate can
+    Image.fromarray(even).save(tmp_path / "b.png", optimize=True)
+    np.testing.assert_array_equal(read_mask(tmp_path / "b.png"), even)
 
 
 @pytest.mark.parametrize(("width", "height"), [(50_000, 50_000), (100_000, 100_000)])

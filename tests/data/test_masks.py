@@ -233,3 +233,11 @@ def test_a_mask_of_large_regions_is_small(tmp_path):
     labels[256:] = 1
     write_mask(tmp_path / "a.png", labels, SPACE)
     assert (tmp_path / "a.png").stat().st_size < 4000
+
+
+def test_black_stays_ignored_where_other_colours_are_ignored_too(tmp_path):
+    pixels = np.array([[(0, 0, 0), (9, 9, 9), (128, 64, 128)]], np.uint8)
+    path = save(tmp_path / "a.png", pixels)
+    assert read_color_mask(path, SPACE, [(9, 9, 9)]).tolist() == [[IGNORE, IGNORE, 0]]
+    with pytest.raises(UserError, match=r"\(9, 9, 9\) \(1 px\).* add them to ignore_colors in data\.yaml"):
+        read_color_mask(path, SPACE)

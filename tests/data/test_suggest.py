@@ -71,11 +71,45 @@ def test_colours_become_classes_and_black_is_ignored(tmp_path):
     assert open_data(tmp_path).read(0).labels.tolist() == [[IGNORE, 1, 0]]
 
 
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def painted(colors, numbered):
+    """A palette picture of (H, W) colours, numbered in the order given."""
+    image = Image.fromarray(np.array([[numbered.index(color) for color in row] for row in colors], np.uint8))
+    image.putpalette([channel for color in numbered for channel in color])
+    return image
+
+
+def test_masks_whose_palettes_differ_are_read_by_their_colours(tmp_path):
+    write(tmp_path, [painted([[RED, RED, BLUE]], [RED, BLUE]), painted([[BLUE, RED, BLUE]], [BLUE, RED])])
+    text = suggest_label_space(tmp_path)
+    assert "color_coded: true" in text
+    assert "0.png have different palettes" in text
+    space = saved(tmp_path, text)
+    assert space.palette.tolist() == [list(BLUE), list(RED)]
+    (tmp_path / "data.yaml").write_text("color_coded: true")
+    data = open_data(tmp_path)
+    assert [data.read(k).labels.tolist() for k in range(2)] == [[[1, 1, 0]], [[0, 1, 0]]]
+
+
+def test_rgb_palette_and_grey_masks_of_one_set_are_read_by_their_colours(tmp_path):
+    rgb = Image.fromarray(np.array([[RED, (0, 0, 0), BLUE]], np.uint8))
+    white = np.array([[255, 0, 255]], np.uint8)
+    write(tmp_path, [painted([[RED, BLUE, RED]], [RED, BLUE]), rgb, white])
+    text = suggest_label_space(tmp_path)
+    assert "# 2.png is grey: its values count as colours here" in text
+    assert saved(tmp_path, text).palette.tolist() == [list(BLUE), list(RED), [255, 255, 255]]
+    (tmp_path / "data.yaml").write_text("color_coded: true")
+    data = open_data(tmp_path)
+    assert [data.read(k).labels.tolist() for k in range(3)] == [[[1, 0, 1]], [[1, IGNORE, 0]], [[2, IGNORE, 2]]]
+
+
 def test_what_cannot_be_classes_is_refused(tmp_path):
     write(tmp_path, [np.arange(400, dtype=np.uint16).reshape(20, 20)])
     with pytest.raises(UserError, match=r"more than 255 different ids, too many .*0\.png a picture"):
         suggest_label_space(tmp_path)
-    write(tmp_path, [MASKS[0], np.zeros((1, 4, 3), np.uint8)])
+    write(tmp_path, [np.array([[300]], np.uint16), np.zeros((1, 4, 3), np.uint8)])
     with pytest.raises(UserError, match=r"0\.png holds ids and .*1\.png colours"):
         suggest_label_space(tmp_path)
     with pytest.raises(UserError, match="kind 'camvid' have a label space of their own"):

@@ -72,7 +72,19 @@ def _take_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def _silence_libraries() -> None:
-    """Hide warnings that libraries address to programmers; ours and Python's own stay."""
+    """Hide warnings that libraries address to programmers; ours are shown as one line, and Python's own stay."""
     for module in ("torch", "torchvision", "timm", "accelerate", "huggingface_hub", "tensorboard"):
         for category in (DeprecationWarning, FutureWarning, UserWarning):
             warnings.filterwarnings("ignore", category=category, module=rf"{module}(\.|$)")
+    warnings.formatwarning = _format_warning
+
+
+_plain_warning = warnings.formatwarning
+
+
+def _format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    if category.__module__.startswith("polyscale."):
+        return f"warning: {' '.join(str(message).split())}\n"
+    return _plain_warning(message, category, filename, lineno, line)

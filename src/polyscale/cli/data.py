@@ -26,14 +26,15 @@ def check(
         Path | None, typer.Option("--labels", help="Label space (YAML) for a folder that has none of its own.")
     ] = None,
     report: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
-    most: Annotated[int, typer.Option(min=1, help="Problems of a kind to list; the rest is counted.")] = 20,
+    most: Annotated[int, typer.Option(min=1, help="Files to name for each problem; --json lists all.")] = 5,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads. By default one a core.")] = None,
 ) -> None:
     """Read a whole data set and say what is wrong with it.
 
     Prints what is in it, and finds files that cannot be read, masks that are missing, of another size or with ids
-    outside the label space, images that are in two splits, classes that are absent or rare. Suggests a label space to
-    a folder without. The exit status is 0 for usable data, 1 for data that are not, 2 where nothing could be checked.
+    outside the label space, palettes that differ, images that are in two splits, classes that are absent or rare.
+    Suggests a label space to a folder without. The exit status is 0 for usable data, 1 for data that are not, 2 where
+    nothing could be checked.
     """
     from polyscale.data import MissingLabelSpaceError, check_splits, list_splits, open_data, suggest_label_space
     from polyscale.labels import LabelSpace

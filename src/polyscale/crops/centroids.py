@@ -11,7 +11,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polyscale.data.folders import FileData
+from polyscale.data.parallel import in_parallel, pixels_of
 from polyscale.errors import UserError
 from polyscale.files import write_atomically
 from polyscale.labels import IGNORE
@@ -153,17 +154,11 @@ def _compute(
         found = np.empty((0, 4), dtype=np.int64) if labels is None else tile_centroids(labels, tile)
         return np.column_stack([np.full(len(found), index, dtype=np.int64), found])
 
-    parts: dict[int, NDArray[np.int64]] = {}
-    pool = ThreadPoolExecutor(workers)
-    try:
-        futures = {pool.submit(of_item, index): index for index in range(len(data))}
-        for done, future in enumerate(as_completed(futures), start=1):
-            parts[futures[future]] = future.result()
-            if progress is not None:
-                progress(done, len(futures))
-    finally:  # one unreadable mask, or Ctrl-C: do not read all the others first
-        pool.shutdown(wait=True, cancel_futures=True)
-    return np.concatenate([np.empty((0, _COLUMNS), dtype=np.int64), *(parts[index] for index in range(len(data)))])
+    def pixels(index: int) -> int:
+        return pixels_of(data.items[index].mask)
+
+    parts = in_parallel(range(len(data)), of_item, workers, progress, pixels)
+    return np.concatenate([np.empty((0, _COLUMNS), dtype=np.int64), *parts])
 
 
 def _content_key(data: "SegmentationData", tile: int, workers: int) -> str | None:

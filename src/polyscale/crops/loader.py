@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from polyscale.crops import AugmentConfig, Draw, EpochSampler, MixedData, augment, augment_planes, shard
 from polyscale.data import SegmentationData
+from polyscale.data.left_out import stay_silent
 from polyscale.errors import UserError
 from polyscale.labels import IGNORE
 
@@ -151,7 +152,7 @@ def build_loader(crops: TrainingCrops, plan: BatchPlan, num_workers: int, pin_me
         batch_sampler=plan,
         num_workers=num_workers,
         collate_fn=_collate,
-        worker_init_fn=_leave_signals_to_the_main_process,
+        worker_init_fn=_prepare_worker,
         pin_memory=pin_memory,
         prefetch_factor=4 if num_workers else None,
     )
@@ -166,7 +167,9 @@ def _collate(crops: list[Crop]) -> Batch:
     )
 
 
-def _leave_signals_to_the_main_process(_worker: int) -> None:
+def _prepare_worker(worker: int) -> None:
+    if worker:
+        stay_silent()  # one process warns for all
     # Ctrl-C, and SIGTERM from Slurm or a container, reach the whole group of processes. A loader that died of it would
     # take the step with it that the main process still finishes before it saves. It ends with the main process.
     for number in (signal.SIGINT, signal.SIGTERM):

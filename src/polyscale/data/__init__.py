@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from polyscale.data.camvid import CAMVID, CamVidConfig
-    from polyscale.data.check import check_data, check_files, check_splits
+    from polyscale.data.check import check_data, check_splits
     from polyscale.data.check_report import DataReport, Problem, Table
     from polyscale.data.confidence import ConfidenceMaps
     from polyscale.data.folders import FileData, FolderConfig, MissingLabelSpaceError
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from polyscale.data.items import DataError, Item, Sample, SegmentationData
     from polyscale.data.masks import read_color_mask, read_mask, write_mask
     from polyscale.data.open import DataConfig, StreetsConfig, StreetsData, data_config, list_splits, open_data
+    from polyscale.data.readable import check_files
     from polyscale.data.suggest import suggest_label_space
 
 __all__ = [
@@ -52,7 +53,7 @@ __all__ = [
 
 _HOMES = {
     "camvid": ("CAMVID", "CamVidConfig"),
-    "check": ("check_data", "check_files", "check_splits"),
+    "check": ("check_data", "check_splits"),
     "check_report": ("DataReport", "Problem", "Table"),
     "confidence": ("ConfidenceMaps",),
     "folders": ("FileData", "FolderConfig", "MissingLabelSpaceError"),
@@ -60,6 +61,7 @@ _HOMES = {
     "items": ("DataError", "Item", "Sample", "SegmentationData"),
     "masks": ("read_color_mask", "read_mask", "write_mask"),
     "open": ("DataConfig", "StreetsConfig", "StreetsData", "data_config", "list_splits", "open_data"),
+    "readable": ("check_files",),
     "suggest": ("suggest_label_space",),
 }
 

@@ -75,7 +75,7 @@ def open_camvid(config: CamVidConfig, lenient: bool = False) -> FileData:
         include=tuple(f"{start}*" for start in config.include),
         exclude=tuple(f"{start}*" for start in config.exclude),
     )
-    return data_of(folder, find_files(folder, lenient), CAMVID)
+    return data_of(folder, find_files(folder, lenient), CAMVID, lenient)
 
 
 def camvid_splits(root: Path) -> tuple[str, ...]:

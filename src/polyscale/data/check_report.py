@@ -6,11 +6,14 @@ from typing import Any, NamedTuple
 
 __all__ = ["ClassRow", "DataReport", "Problem", "Table"]
 
-ERRORS = ("unreadable", "missing", "size", "ids", "unlabelled", "leak")
+ERRORS = ("unreadable", "missing", "size", "ids", "palette", "unlabelled", "leak")
 """Kinds of problems that make a data set unusable, in the order in which they are listed."""
 
-WARNINGS = ("dark", "duplicate", "orphan", "ignored", "absent", "rare")
+WARNINGS = ("partial", "dark", "duplicate", "orphan", "ignored", "absent", "rare")
 """Kinds of problems that one should know of, in the order in which they are listed."""
+
+
+_MOST_SIZES = 20
 
 
 class Problem(NamedTuple):
@@ -18,16 +21,19 @@ class Problem(NamedTuple):
 
     Attributes:
         kind: ``unreadable``, ``missing`` (mask), ``size`` (mask and image differ), ``ids`` (outside the label space),
-            ``unlabelled`` (the whole set), ``leak`` (an image that is also in another split); or, less grave, ``dark``
-            (image), ``duplicate`` (within the split), ``orphan`` (mask without image), ``ignored`` (mask without one
-            pixel that counts), ``absent``, ``rare`` (class).
+            ``palette`` (an id has other colours in other masks), ``unlabelled`` (the whole set), ``leak`` (an image
+            that is also in another split); or, less grave, ``partial`` (bands, pages or frames that are not read),
+            ``dark`` (image), ``duplicate`` (within the split), ``orphan`` (mask without image), ``ignored`` (mask
+            without one pixel that counts), ``absent``, ``rare`` (class).
         name: of the item or the class, or the path of a file.
         message: one line.
+        group: problems of one kind with equal texts here are shown as one.
     """
 
     kind: str
     name: str
     message: str
+    group: str = ""
 
     @property
     def is_error(self) -> bool:
@@ -73,6 +79,7 @@ class DataReport:
         ignored: the same for ignored pixels.
         sizes: (height, width, number of images), the most frequent first.
         problems: errors first, kind by kind.
+        root: the beginning of paths, which tables leave out.
     """
 
     name: str
@@ -84,6 +91,7 @@ class DataReport:
     ignored: ClassRow
     sizes: tuple[tuple[int, int, int], ...]
     problems: tuple[Problem, ...]
+    root: str = ""
 
     @property
     def usable(self) -> bool:
@@ -112,36 +120,45 @@ class DataReport:
             "classes": [row._asdict() for row in self.classes],
             "ignored": self.ignored._asdict(),
             "sizes": [{"height": height, "width": width, "num_images": n} for height, width, n in self.sizes],
-            "problems": [{**problem._asdict(), "error": problem.is_error} for problem in self.problems],
+            "problems": [
+                {"kind": kind, "name": name, "message": message, "error": kind in ERRORS}
+                for kind, name, message, _ in self.problems
+            ],
         }
 
-    def tables(self, most: int = 20) -> tuple[Table, ...]:
+    def tables(self, most: int = 5) -> tuple[Table, ...]:
         """Tables of classes, image sizes and problems; those without rows are left out.
 
         Args:
-            most: rows a kind of problem, and image sizes, before the rest is only counted.
+            most: files or classes to name of each problem, before the rest is only counted.
         """
         classes = tuple(
             (row.name, f"{row.pixels:,}", f"{100 * row.fraction:.2f} %", str(row.num_images))
             for row in (*self.classes, self.ignored)
         )
-        sizes = tuple((f"{width} x {height}", str(n)) for height, width, n in self.sizes[:most])
-        if len(self.sizes) > most:
-            rest = self.sizes[most:]
+        sizes = tuple((f"{width} x {height}", str(n)) for height, width, n in self.sizes[:_MOST_SIZES])
+        if len(self.sizes) > _MOST_SIZES:
+            rest = self.sizes[_MOST_SIZES:]
             sizes += ((f"{len(rest)} more sizes", str(sum(n for _, _, n in rest))),)
-        problems: list[tuple[str, ...]] = []
-        for kind in (*ERRORS, *WARNINGS):
-            of_kind = [problem for problem in self.problems if problem.kind == kind]
-            level = "error" if kind in ERRORS else "warning"
-            problems += [(level, kind, problem.message) for problem in of_kind[:most]]
-            if len(of_kind) > most:
-                problems.append((level, kind, f"{len(of_kind) - most} more"))
+        groups: dict[tuple[str, str], list[Problem]] = {}
+        for problem in self.problems:
+            groups.setdefault((problem.kind, problem.group), []).append(problem)
+        problems = [self._row(group, most) for group in groups.values()]
         tables = (
             Table(f"{self.name}: classes", ("class", "pixels", "of all pixels", "images with it"), classes),
             Table(f"{self.name}: image sizes", ("width x height", "images"), sizes),
-            Table(f"{self.name}: problems", ("level", "kind", "what"), tuple(problems)),
+            Table(f"{self.name}: problems", ("level", "kind", "how often", "the first of them"), tuple(problems)),
         )
         return tuple(table for table in tables if table.rows)
+
+    def _row(self, group: Sequence[Problem], most: int) -> tuple[str, ...]:
+        first, *others = group
+        text = first.message.replace(self.root, "") if self.root else first.message
+        names = [problem.name.removeprefix(self.root) for problem in others[: most - 1]]
+        parts = [", ".join(names)] if names else []
+        parts += [f"{len(others) - len(names)} more"] if len(others) > len(names) else []
+        text += f"; likewise {' and '.join(parts)}" if parts else ""
+        return "error" if first.is_error else "warning", first.kind, str(len(group)), text
 
 
 def sort_problems(problems: Sequence[Problem]) -> tuple[Problem, ...]:

@@ -4,8 +4,8 @@ Three layouts, told apart by what is given and by what exists: the split as a su
 with ``masks/<split>/a/x.png``, or ``<split>/images/…``), a split file over ``images/`` and ``masks/``, and file-name
 templates.
 
-Unusual here: files are listed when the data set is opened, but no pixel is read before ``read``; the checks in
-``check.py`` read all.
+Files are listed when the data set is opened, and the palettes of a few masks compared; images are read by ``read``,
+and the checks in ``check.py`` read all.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,8 @@ from polyscale.data.images import IMAGE_SUFFIXES, read_image
 from polyscale.data.items import DataError, Item, Sample
 from polyscale.data.known_spaces import known_space, known_spaces
 from polyscale.data.layout import Found, first_three, keep, list_items, merge_splits, template_parts
-from polyscale.data.masks import read_color_mask, read_mask
+from polyscale.data.masks import read_color_mask, read_index_mask
+from polyscale.data.palettes import Color, check_some_palettes, colors_of
 from polyscale.errors import UserError
 from polyscale.files import check_name
 from polyscale.labels import LabelSpace
@@ -59,8 +60,8 @@ class FolderConfig(Config):
         label_space: YAML file of the label space, relative to the root or the working directory, or the name of one
             that comes with the package (``cityscapes``, ``mapillary-vistas-1.2``); by default ``label_space.yaml`` in
             the root.
-        color_coded: masks are RGB in the colours of the label space's classes.
-        ignore_colors: colours of such masks that mean *ignored*.
+        color_coded: masks are in the colours of the label space's classes: RGB, or palette files whose colours count.
+        ignore_colors: colours of such masks that mean *ignored*, besides black.
         include: name patterns; only items that fit one are kept.
         exclude: name patterns; items that fit one are left out, for example ``["0006R0*"]``.
     """
@@ -74,7 +75,7 @@ class FolderConfig(Config):
     masks: Literal["required", "optional", "none"] = "required"
     label_space: Path | None = None
     color_coded: bool = False
-    ignore_colors: tuple[tuple[int, int, int], ...] = ((0, 0, 0),)
+    ignore_colors: tuple[tuple[int, int, int], ...] = ()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
@@ -104,6 +105,7 @@ class FileData:
         orphans: masks that belong to no image.
         masks_required: an item without a mask is a fault (told by a check) rather than an unlabelled image.
         where: what the data set is called in messages.
+        root: the folder of its files, which reports leave out of their paths.
     """
 
     def __init__(
@@ -114,12 +116,14 @@ class FileData:
         masks_required: bool = True,
         color_coded: bool = False,
         ignore_colors: Sequence[tuple[int, int, int]] = (),
+        root: Path | None = None,
     ) -> None:
         self.items: tuple[Item, ...] = found.items
         self.orphans = found.orphans
         self.label_space = label_space
         self.where = where
         self.masks_required = masks_required
+        self.root = root
         self._color_coded = color_coded
         self._ignore_colors = tuple(ignore_colors)
 
@@ -137,14 +141,18 @@ class FileData:
 
     def read_labels(self, index: int) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
         """The labels alone, (H, W) uint8 train ids, or None where there is no mask."""
+        return self.read_labels_and_colors(index)[0]
+
+    def read_labels_and_colors(self, index: int) -> tuple[np.ndarray[Any, np.dtype[np.uint8]] | None, dict[int, Color]]:
+        """The labels, and the colours that the mask's palette gives to its ids (see ``palettes``)."""
         path = self.items[index].mask
         if path is None:
-            return None
+            return None, {}
         if self._color_coded:
-            return read_color_mask(path, self.label_space, self._ignore_colors)
-        mask = read_mask(path)
+            return read_color_mask(path, self.label_space, self._ignore_colors), {}
+        mask = read_index_mask(path)
         try:
-            return self.label_space.encode(mask)
+            return self.label_space.encode(mask.ids), colors_of(mask, self.label_space)
         except UserError as error:
             raise DataError(f"{path}: {error}", "ids") from None
 
@@ -182,13 +190,20 @@ def open_folder(config: FolderConfig, label_space: LabelSpace | None = None, len
         UserError: a folder is missing or empty, an image has no mask, the label space is missing.
     """
     found = find_files(config, lenient)
-    return data_of(config, found, _find_label_space(config, label_space))
+    return data_of(config, found, _find_label_space(config, label_space), lenient)
 
 
-def data_of(config: FolderConfig, found: Found, label_space: LabelSpace) -> FileData:
-    """The data set of files already found, read by a label space already known."""
+def data_of(config: FolderConfig, found: Found, label_space: LabelSpace, lenient: bool = False) -> FileData:
+    """The data set of files already found, read by a label space already known.
+
+    Raises:
+        UserError: palettes of its masks differ (not told where ``lenient``).
+    """
+    if not (config.color_coded or lenient):
+        check_some_palettes(found.items, label_space, place(config))
     required = config.masks == "required"
-    return FileData(found, label_space, place(config), required, config.color_coded, config.ignore_colors)
+    root = config.root.expanduser()
+    return FileData(found, label_space, place(config), required, config.color_coded, config.ignore_colors, root)
 
 
 def place(config: FolderConfig) -> str:

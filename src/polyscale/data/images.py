@@ -1,14 +1,15 @@
 """Images of any common kind as uint8 RGB arrays.
 
-Unusual here: EXIF rotation is always applied, so that an image has the size that a person sees; 16-bit values keep
-their high byte (Pillow's own conversion of 16-bit grey clips at 255 instead); an alpha channel is dropped, not blended.
-Only formats that photos and masks come in are opened: some of the others that Pillow knows run external programs.
-``MAX_PIXELS`` takes the place of Pillow's guard against huge images, but only while a header is being read: the process
-keeps its own setting.
+EXIF rotation is always applied, so that an image has the size that a person sees; 16-bit values keep their high byte
+(Pillow's own conversion of 16-bit grey clips at 255 instead); an alpha channel is dropped, not blended. Only formats
+that photos and masks come in are opened: some of the others that Pillow knows run external programs. ``MAX_PIXELS``
+takes the place of Pillow's guard against huge images, but only where Pillow asks for it: the process keeps its own
+setting.
 """
 
 import contextlib
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +19,19 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from polyscale.data.items import DataError
+from polyscale.data.left_out import warn_of_left_out
 from polyscale.errors import UserError
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "image_size", "open_image", "read_image", "to_rgb"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "bits_of",
+    "image_size",
+    "load",
+    "open_image",
+    "read_image",
+    "to_rgb",
+]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 """Suffixes (in lower case) of files that count as images when a folder is listed."""
@@ -31,6 +42,9 @@ MAX_PIXELS = 2_000_000_000
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 _ORIENTATION = 0x0112
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+_DEFLATE_RATIO = 1032
+"""No deflate stream grows by more when it is unpacked (zlib's technical notes)."""
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 _guard = threading.Lock()
 if hasattr(os, "register_at_fork"):
@@ -41,8 +55,9 @@ if hasattr(os, "register_at_fork"):
 def read_image(path: str | Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Read an image file: JPEG, PNG, WebP, TIFF, BMP or GIF.
 
-    Grey, palette, CMYK, alpha and 16 bits are read too. The first frame of a file with several is read; see ``to_rgb``
-    for how pixels become RGB.
+    Grey, palette, CMYK, alpha and 16 bits are read too. Of a file with several frames or pages the first is read, of
+    one with more bands the first three, with a ``PartialImageWarning`` once a run; see ``to_rgb`` for how pixels become
+    RGB.
 
     Returns:
         (H, W, 3) uint8 RGB, after EXIF rotation.
@@ -52,7 +67,7 @@ def read_image(path: str | Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
             values.
     """
     with open_image(path) as image:
-        image.load()
+        load(image, path)
         try:
             return to_rgb(image)
         except UserError as error:
@@ -73,7 +88,7 @@ def to_rgb(image: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
             converted.
     """
     try:
-        image.load()
+        load(image)
     except Exception as error:  # As in open_image: what decoders raise on damaged data has no common type.
         raise UserError(
             f"image {getattr(image, 'filename', '') or ''} cannot be decoded: {error}; replace it"
@@ -127,13 +142,22 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
     """
     path = Path(path)
     try:
-        if path.is_file() and path.stat().st_size == 0:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
+            kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or device"
+            raise DataError(f"{path} is {kind}, not an image file; replace or remove it")
+        if found.st_size == 0:
             raise DataError(f"{path} is empty (0 bytes); replace or remove it")
         with path.open("rb") as file, _open_header(file) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(
                     f"{path} has {image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} that can be read; "
                     "cut it into parts"
+                )
+            if image.format == "PNG" and _png_bytes(path, image) > _DEFLATE_RATIO * found.st_size:
+                raise DataError(
+                    f"{path} cannot be read: its {found.st_size:,} bytes are too few for "
+                    f"{image.width} x {image.height} pixels; replace or remove it"
                 )
             yield image
     except UserError:
@@ -149,13 +173,57 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
         raise DataError(f"{path} cannot be read: {' '.join(detail.split())}; replace or remove it") from None
 
 
-def _open_header(file: BinaryIO) -> Image.Image:
+def load(image: Image.Image, path: str | Path = "image") -> None:
+    """Decode the pixels of an opened image, and warn once a run if parts of its file are left out.
+
+    Args:
+        image: from ``open_image``.
+        path: for the warning.
+    """
+    warn_of_left_out(image, path)
+    if image.format == "TIFF":
+        with _no_limit():  # Pillow checks the size of a TIFF a second time where it makes room for its pixels
+            getattr(image, "load_prepare", lambda: None)()
+    image.load()
+
+
+def bits_of(path: str | Path, image: Image.Image) -> int:
+    """Bits of a pixel's one channel in an opened file: 1 to 16 in a PNG or TIFF, 8 in other formats."""
+    if image.format == "PNG":
+        return _png_header(path)[0]
+    if image.format == "TIFF":
+        tags: Any = getattr(image, "tag_v2", {})
+        return int(tags.get(258, (8,))[0])
+    return 8
+
+
+def _png_header(path: str | Path) -> tuple[int, int]:
+    """Bits of a channel, and the colour type (PNG specification, W3C 2003, section 11.2.2)."""
+    with Path(path).open("rb") as file:
+        header = file.read(26)
+    return header[24], header[25]
+
+
+def _png_bytes(path: Path, image: Image.Image) -> int:
+    """Bytes of a PNG's pixels before they are packed."""
+    depth, color = _png_header(path)
+    return image.width * image.height * depth * _PNG_CHANNELS.get(color, 1) // 8
+
+
+@contextlib.contextmanager
+def _no_limit() -> Iterator[None]:
+    """Pillow's own limit of pixels is off; ``MAX_PIXELS`` was checked, or is next."""
     with _guard:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(file, formats=_FORMATS)
+            yield
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+def _open_header(file: BinaryIO) -> Image.Image:
+    with _no_limit():
+        return Image.open(file, formats=_FORMATS)
 
 
 def _orientation(image: Image.Image) -> int:

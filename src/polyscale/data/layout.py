@@ -33,6 +33,10 @@ __all__ = [
 ]
 
 
+_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What cannot stand in a line of a list or of a message."""
+
+
 class Found(NamedTuple):
     """Items of one split, sorted by name, and the masks that belong to no image."""
 
@@ -77,7 +81,8 @@ def list_template(
     Where ``clashes`` is given, names that two files have are noted there with a message, and not refused.
 
     Raises:
-        UserError: the template lacks ``{name}``, its folder does not exist, or two files have one name.
+        UserError: the template lacks ``{name}``, its folder does not exist, a file's name has a line break, or two
+            files have one name.
     """
     base, pattern = template_parts(root, template, split, what)
     if not base.is_dir():
@@ -89,6 +94,8 @@ def list_template(
     fits = re.compile(expression)
     found: dict[str, Path] = {}
     for relative in _files(base):
+        if _BREAKS.search(relative) and Path(relative).suffix.lower() in suffixes:
+            raise UserError(f"the {what} name {relative!a} in {base} has a line break or control character; rename it")
         if (match := fits.fullmatch(relative)) is not None:
             other = found.setdefault(match["name"], base / relative)
             if other != base / relative:

@@ -1,35 +1,48 @@
-"""Masks: files of class ids, read without ever looking at their colours, and written small.
+"""Masks: files of class ids, read and written.
 
-Unusual here: a palette PNG gives its *indices*. A grey PNG of 2 or 4 bits gives the numbers in the file, where Pillow
-stretches them to 0..255. An RGB mask is refused unless the data set says that its masks are colour-coded, and so are a
-JPEG, whose compression changes ids, and a GIF, whose ids programs renumber. Masks are never rotated: programs that
-write them write pixels as they are seen.
+A palette PNG gives its *indices*; its colours only tell whether two files mean the same by them (see ``palettes``). A
+grey PNG of 2 or 4 bits gives the numbers in the file, where Pillow stretches them to 0..255. An RGB mask is refused
+unless the data set says that its masks are colour-coded, and so are a JPEG, whose compression changes ids, and a GIF,
+whose ids programs renumber. Masks are never rotated: programs that write them write pixels as they are seen.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from polyscale.data.images import open_image, to_rgb
+from polyscale.data.images import bits_of, load, open_image, to_rgb
 from polyscale.data.items import DataError
 from polyscale.errors import UserError
 from polyscale.files import write_atomically
 from polyscale.labels import IGNORE, LabelSpace
 
-__all__ = ["MASK_SUFFIXES", "read_color_mask", "read_mask", "write_mask"]
+__all__ = ["MASK_SUFFIXES", "IndexMask", "palette_of", "read_color_mask", "read_index_mask", "read_mask", "write_mask"]
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 """Suffixes (in lower case) of files that count as masks when a folder is listed; a JPEG is none, as it changes ids."""
 
+_BLACK = (0, 0, 0)
+
+
+class IndexMask(NamedTuple):
+    """A mask as its file holds it."""
+
+    ids: np.ndarray[Any, Any]
+    """(H, W) uint8, uint16 or int32."""
+    palette: np.ndarray[Any, np.dtype[np.uint8]] | None
+    """(K, 3) RGB, the colour of each id below K; None where the file has no palette."""
+
 
 def read_mask(path: str | Path) -> np.ndarray[Any, Any]:
-    """Read a mask of class ids: an 8- or 16-bit grey, a palette or a 1-bit file.
+    """The ids of a mask, (H, W) uint8, uint16 or int32; see ``read_index_mask``."""
+    return read_index_mask(path).ids
 
-    Returns:
-        (H, W) ids as the file holds them: uint8, uint16 or int32.
+
+def read_index_mask(path: str | Path) -> IndexMask:
+    """Read a mask of class ids: an 8- or 16-bit grey, a palette or a 1-bit file.
 
     Raises:
         UserError: the file is unreadable, holds colours rather than ids, or is a JPEG or GIF.
@@ -40,29 +53,36 @@ def read_mask(path: str | Path) -> np.ndarray[Any, Any]:
             raise DataError(
                 f"{path} is a GIF, whose ids programs renumber as they write; export the mask as PNG", "ids"
             )
-        image.load()
+        load(image, path)
         if image.mode == "1":
-            return np.asarray(image).astype(np.uint8)
+            return IndexMask(np.asarray(image).astype(np.uint8), None)
         if image.mode == "P":
-            return np.array(image)
+            return IndexMask(np.array(image), palette_of(image))
         if image.mode in ("L", "LA"):
             ids = np.array(image if image.mode == "L" else image.getchannel(0))
-            return ids // np.uint8(255 // (2**bits - 1)) if (bits := _bits(path, image)) in (2, 4) else ids
+            bits = bits_of(path, image)
+            return IndexMask(ids // np.uint8(255 // (2**bits - 1)) if bits in (2, 4) else ids, None)
         if image.mode == "I" or image.mode.startswith("I;16"):
             values = np.array(image)
-            return values.astype(values.dtype.newbyteorder("="), copy=False)
+            return IndexMask(values.astype(values.dtype.newbyteorder("="), copy=False), None)
         raise DataError(f"{path} {_what_to_do(image)}", "ids")
 
 
+def palette_of(image: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
+    """The palette of an opened image, (K, 3) uint8 RGB, or None; pixels are not decoded."""
+    values = image.getpalette("RGB") if image.mode == "P" else None
+    return None if not values else np.array(values, dtype=np.uint8).reshape(-1, 3)
+
+
 def read_color_mask(
-    path: str | Path, label_space: LabelSpace, ignore_colors: Sequence[tuple[int, int, int]] = ((0, 0, 0),)
+    path: str | Path, label_space: LabelSpace, ignore_colors: Sequence[tuple[int, int, int]] = ()
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Read a colour-coded mask by the colours of a label space.
 
     Args:
         path: an RGB, RGBA or palette file; of a palette the colours count, not the indices.
         label_space: its classes' colours are the table; they must differ.
-        ignore_colors: colours that mean *ignored*; a class that has such a colour keeps it.
+        ignore_colors: colours that mean *ignored*, besides black; a class that has such a colour keeps it.
 
     Returns:
         (H, W) uint8 train ids. A colour that is in neither list is ignored if the label space ignores what it does not
@@ -75,9 +95,10 @@ def read_color_mask(
     known = _color_codes(label_space)
     with open_image(path) as image:
         _refuse_jpeg(path, image)
+        load(image, path)
         pixels = to_rgb(image).astype(np.uint32)
     codes = (pixels[..., 0] << 16) | (pixels[..., 1] << 8) | pixels[..., 2]
-    table = {_code(color): IGNORE for color in ignore_colors} | known
+    table = {_code(color): IGNORE for color in (_BLACK, *ignore_colors)} | known
     keys = np.array(sorted(table), dtype=np.uint32)
     values = np.array([table[int(key)] for key in keys], dtype=np.uint8)
     position = np.minimum(np.searchsorted(keys, codes), len(keys) - 1)
@@ -122,17 +143,6 @@ def _refuse_jpeg(path: str | Path, image: Image.Image) -> None:
         raise DataError(f"{path} is a JPEG, whose compression changes class ids; export the mask again as PNG", "ids")
 
 
-def _bits(path: str | Path, image: Image.Image) -> int:
-    """Bits a pixel of a grey file."""
-    if image.format == "PNG":
-        with Path(path).open("rb") as file:
-            return file.read(26)[24]
-    if image.format == "TIFF":
-        tags: Any = getattr(image, "tag_v2", {})
-        return int(tags.get(258, (8,))[0])
-    return 8
-
-
 def _what_to_do(image: Image.Image) -> str:
     if image.mode in ("RGB", "RGBA"):
         first, second, third = (np.asarray(image.getchannel(channel)) for channel in range(3))
@@ -143,7 +153,7 @@ def _what_to_do(image: Image.Image) -> str:
             )
         return (
             f"holds colours (mode {image.mode}), not class ids; save the mask as a grey or palette PNG of ids, "
-            "or, if its colours are those of the label space's classes, set color_coded: true in the data set's config"
+            "or, if its colours are those of the label space's classes, set color_coded: true in data.yaml"
         )
     return f"is of mode {image.mode}, which holds no class ids; save the mask as an 8- or 16-bit grey or palette PNG"
 
@@ -173,5 +183,5 @@ def _name_unknown(codes: np.ndarray[Any, Any], label_space: LabelSpace) -> str:
     more = f" and {len(found) - 5} more" if len(found) > 5 else ""
     return (
         f"colours outside the label space {label_space.name!r}: {listed}{more}; give them to a class, "
-        "add them to ignore_colors, or set ignore_unknown: true in the label space"
+        "add them to ignore_colors in data.yaml, or set ignore_unknown: true in the label space"
     )

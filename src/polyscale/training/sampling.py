@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from polyscale.crops import EpochSampler, MixedData, class_centroids
 from polyscale.data import SegmentationData
+from polyscale.data.parallel import in_parallel, pixels_of
 from polyscale.errors import UserError
 from polyscale.losses import LossConfig, inverse_log_weights
 from polyscale.training.config import ExperimentConfig
@@ -29,11 +29,11 @@ def pixel_counts(data: SegmentationData, progress: Callable[[int, int], None] | 
             raise UserError(f"{data.items[index].name} has no mask; training needs one for each image")
         return np.bincount(labels.reshape(-1), minlength=256)
 
-    with ThreadPoolExecutor() as pool:
-        for done, counts in enumerate(pool.map(count, range(len(data))), 1):
-            total += counts if importance is None else counts * importance[done - 1]
-            if progress is not None:
-                progress(done, len(data))
+    def pixels(index: int) -> int:
+        return pixels_of(data.items[index].image)
+
+    for index, counts in enumerate(in_parallel(range(len(data)), count, None, progress, pixels)):
+        total += counts if importance is None else counts * importance[index]
     return torch.from_numpy(total[: data.label_space.num_classes])
 
 
