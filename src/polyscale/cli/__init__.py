@@ -42,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str], debug: bool) -> int:
     from polyscale.cli.errors import explain
+    from polyscale.memory import keep_freed_memory
 
+    keep_freed_memory()
     try:
         from polyscale.cli.app import app
 

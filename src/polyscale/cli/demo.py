@@ -13,7 +13,6 @@ import typer
 
 from polyscale.cli.display import print_table, progress_bar, say
 from polyscale.cli.train import TrainingDisplay
-from polyscale.config import load_config
 from polyscale.files import write_atomically
 
 if TYPE_CHECKING:
@@ -61,6 +60,7 @@ def run_demo(out: Path, seed: int = 0, overrides: Sequence[str] = ()) -> tuple[P
     import torch
 
     import polyscale
+    from polyscale.config import load_config
     from polyscale.data import open_data
     from polyscale.data.streets import write_streets
     from polyscale.evaluation import evaluate

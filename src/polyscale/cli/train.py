@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from polyscale.cli.display import Bar, open_bar, print_table, say
-from polyscale.config import load_config
 from polyscale.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ def train_command(
     Leaves best.safetensors, last.safetensors, the resolved configuration and the log in the run's folder. Under
     torchrun or accelerate launch all processes train together. Ctrl-C saves first.
     """
+    from polyscale.config import load_config
     from polyscale.training import ExperimentConfig, train
 
     files = [part for part in recipe or () if "=" not in part or Path(part).is_file()]
