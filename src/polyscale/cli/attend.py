@@ -7,7 +7,6 @@ import typer
 
 from polyscale.cli.display import Bar, open_bar, print_table, say
 from polyscale.cli.options import CheckpointArgument, DataArgument, DeviceOption
-from polyscale.config import load_config
 
 __all__ = ["attend_command"]
 
@@ -42,6 +41,7 @@ def attend_command(
     Example: polyscale attend runs/first/best.safetensors mydata --out runs/attended
     """
     from polyscale.attending import AttendConfig, attend_network
+    from polyscale.config import load_config
     from polyscale.data import list_splits, open_data
     from polyscale.models.checkpoint import load_checkpoint
 
