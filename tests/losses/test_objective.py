@@ -248,9 +248,9 @@ def test_a_loss_from_outside_is_imported_when_a_run_starts_only(fused, labels, f
 def test_a_loss_from_outside_that_cannot_be_used_is_named(fused, labels, foreign):
     for path, message in (
         ("no_such_module:loss", "no module .no_such_module. for no_such_module:loss"),
-        (f"{foreign}:missing", f"module {foreign} has no missing"),
+        (f"{foreign}:missing", f"module '{foreign}' has no 'missing'"),
         (f"{foreign}:number", "is a int; name a function"),
-        ("not a module:x", "not of the form module:name"),
+        ("not a module:x", "is no import path"),
     ):
         with pytest.raises(UserError, match=message):
             Objective(LossConfig(main=path))
