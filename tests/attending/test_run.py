@@ -9,14 +9,15 @@ import torch
 
 from polyscale.attending import AttendConfig, attend_network
 from polyscale.attending import run as module
+from polyscale.attending.controls import controls
 from polyscale.attending.learn import scale_sets
-from polyscale.baselines import AveragePooling
+from polyscale.baselines import AveragePooling, average_logits, average_probabilities
 from polyscale.data import StreetsConfig, open_data
 from polyscale.data.streets import STREETS
 from polyscale.errors import UserError
 from polyscale.models import ModelConfig, MultiScaleConfig, build_model
 from polyscale.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from polyscale.multiscale import look
+from polyscale.views import View, look
 
 TINY: dict[str, Any] = {"backbone": {"name": "tiny"}, "decoder": {"kind": "light", "light_channels": 8}}
 SETTINGS = AttendConfig(epochs=1, channels=8, variants=2, batch_size=2)
@@ -107,6 +108,22 @@ def test_views_that_do_not_fit_on_disk_are_looked_at_again(checkpoint: Checkpoin
     first = attend_network(checkpoint, streets(4), streets(3, "val"), tmp_path / "a", none, "cpu")
     second = attend_network(checkpoint, streets(4), streets(3, "val"), tmp_path / "b", SETTINGS, "cpu")
     assert first.judgement == second.judgement
+
+
+def test_controls_stand_beside_it(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"controls": True})
+    scores = attend_network(checkpoint, streets(4), streets(3, "val"), tmp_path, settings, "cpu").judgement.mean_iou
+    assert {"one weight per class and scale", "temperature per scale", "scale 1 recalibrated", "oracle"} <= set(scores)
+    assert scores["oracle"] >= max(scores.values()) - 1e-9
+
+
+@pytest.mark.parametrize("scales", [(0.5, 1.0, 2.0), (1.0, 2.0)])
+def test_controls_start_as_an_average_or_scale_one(scales: tuple[float, ...]) -> None:
+    views = {s: View(torch.randn(2, 5, 6, 8)) for s in scales}
+    weights, temperatures, recalibration = controls(5, (0.5, 1.0, 2.0), 8)
+    torch.testing.assert_close(weights.fuse(views, (6, 8)).logits, average_logits(views))
+    torch.testing.assert_close(temperatures.fuse(views, (6, 8)).logits.softmax(1), average_probabilities(views))
+    torch.testing.assert_close(recalibration.eval().fuse(views, (6, 8)).logits, views[1.0].logits)
 
 
 def test_neighbours_are_held_out_together() -> None:

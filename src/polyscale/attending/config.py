@@ -36,6 +36,10 @@ class AttendConfig(Config):
     """Disk space for cached views; what does not fit is computed each time it is needed."""
     hold_out: float = Field(0.2, gt=0, lt=1)
     """Share of the training images that judges the attention where there are no validation images."""
+    controls: bool = False
+    """Also learn what attention must be compared with: one weight for each class and scale, a temperature for each
+    scale, and a head of equal size that sees scale 1 only. It takes about twice the time.
+    """
     seed: int = Field(0, ge=0, lt=2**63)
 
     @field_validator("scales")

@@ -1,12 +1,13 @@
 """Whether the attention is worth having: it is kept only where it beats the average of the same views."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from polyscale.attending.controls import Control
 from polyscale.attending.views import CachedViews
 from polyscale.attention import AttentionOverViews
 from polyscale.baselines import average_logits, average_probabilities
@@ -47,7 +48,10 @@ class Judgement:
 
 @torch.inference_mode()
 def judge(
-    model: AttentionOverViews, cached: CachedViews, progress: Callable[[int, int], None] | None = None
+    model: AttentionOverViews,
+    cached: CachedViews,
+    controls: Sequence[Control] = (),
+    progress: Callable[[int, int], None] | None = None,
 ) -> Judgement:
     """Score the attention and its controls on the same views.
 
@@ -63,7 +67,7 @@ def judge(
             s: View(v.logits.to(device).float(), features=_float(v.features, device)) for s, v in looks.views.items()
         }
         num_classes = views[1.0].logits.shape[1]
-        for name, classes in _rows(model, views, labels):
+        for name, classes in _rows(model, controls, views, labels):
             tables.setdefault(name, []).append(confusion_matrix(classes, labels, num_classes).cpu())
         if progress is not None:
             progress(index + 1, len(cached))
@@ -77,7 +81,9 @@ def _float(x: Tensor | None, device: torch.device) -> Tensor | None:
     return None if x is None else x.to(device).float()
 
 
-def _rows(model: AttentionOverViews, views: dict[float, View], labels: Tensor) -> Iterable[tuple[str, Tensor]]:
+def _rows(
+    model: AttentionOverViews, controls: Sequence[Control], views: dict[float, View], labels: Tensor
+) -> Iterable[tuple[str, Tensor]]:
     """Name and classes (H, W) of each way of combining the views."""
     size = labels.shape[-2:]
     full = at_input_sizes({scale: View(view.logits) for scale, view in views.items()}, size)
@@ -90,6 +96,8 @@ def _rows(model: AttentionOverViews, views: dict[float, View], labels: Tensor) -
         yield f"scale {scale:g}", classes
     yield AVERAGE, top_class(average_probabilities(full)[0])[1]
     yield LOGITS, top_class(average_logits(full)[0])[1]
+    for control in controls:
+        yield control.name, top_class(control.fuse(views, size).logits[0])[1]
     fused = top_class(model.fuse(views, size).logits[0])[1]
     yield ATTENTION, fused
     yield ORACLE, torch.where(right, labels, fused)

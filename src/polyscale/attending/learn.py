@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from polyscale.attending.config import AttendConfig
+from polyscale.attending.controls import Control
 from polyscale.attending.views import CachedViews, Looks
 from polyscale.attention import AttentionOverViews
 from polyscale.labels import IGNORE
@@ -34,7 +35,7 @@ class _Box(NamedTuple):
 
 
 def learn(
-    model: AttentionOverViews,
+    model: AttentionOverViews | Control,
     cached: CachedViews,
     config: AttendConfig,
     progress: Callable[[int, int], None] | None = None,
@@ -42,7 +43,7 @@ def learn(
     """Train ``model.head`` in place; every draw is a function of the seed and the step.
 
     Args:
-        model: the network; only its head is used.
+        model: the network, of which only the head is trained, or a control.
         cached: views of the training images.
         config: settings.
         progress: called with (steps done, steps in all).
@@ -52,7 +53,7 @@ def learn(
     optimizer = torch.optim.AdamW(head.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     batches = max(1, len(cached) // config.batch_size)
     total, device = config.epochs * batches, next(head.parameters()).device
-    sets = scale_sets(config.scales)
+    sets = scale_sets(config.scales) if isinstance(model, AttentionOverViews) else [config.scales]
     for epoch in range(config.epochs):
         order = np.random.default_rng((config.seed, epoch)).permutation(len(cached))
         for number in range(batches):

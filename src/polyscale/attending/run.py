@@ -8,12 +8,14 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from polyscale.attending.config import AttendConfig
+from polyscale.attending.controls import controls
 from polyscale.attending.judge import Judgement, judge
 from polyscale.attending.learn import learn
 from polyscale.attending.views import CachedViews
@@ -143,8 +145,11 @@ def attend_network(
         wait_for_all()
         if rank:
             raise SystemExit(0)
-        learn(model, taught, config, lambda done, total: working("learning attention", done, total))
-        judgement = judge(model, judged, lambda done, total: working("judging", done, total))
+        learn(model, taught, config, partial(working, "learning attention"))
+        others = controls(checkpoint.label_space.num_classes, config.scales, config.channels) if config.controls else []
+        for control in others:
+            learn(control.to(place), taught, config, partial(working, f"learning {control.name}"))
+        judgement = judge(model, judged, others, partial(working, "judging"))
         kept = model if judgement.keep else averaged(checkpoint, model, config.scales)
         best = _write(out, kept, checkpoint.label_space, config, judgement)
         shutil.rmtree(out / "views", ignore_errors=True)
