@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from polyscale.autolabel.confidence import encode_confidence, to_levels
+from polyscale.autolabel.confidence import level_palette, to_levels
 from polyscale.autolabel.rules import Candidates
+from polyscale.data.png import encode_index_png
 from polyscale.labels import IGNORE
 
 LEVELS = (0.0, 0.5, 0.9, 1.0)
@@ -30,5 +31,5 @@ def test_a_square_holds_the_lowest_of_its_labelled_pixels():
 @pytest.mark.parametrize("number", [12, 16, 40])
 def test_the_picture_holds_the_levels(number):
     stored = np.random.default_rng(0).integers(0, number, (7, 9), dtype=np.uint8)
-    picture = Image.open(io.BytesIO(encode_confidence(stored, number)))
+    picture = Image.open(io.BytesIO(encode_index_png(stored, level_palette(number))))
     np.testing.assert_array_equal(np.array(picture), stored)

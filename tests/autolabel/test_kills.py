@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 
 from polyscale.autolabel import AutolabelConfig, autolabel, rethreshold
 from polyscale.autolabel.folder import clean
-from polyscale.autolabel.records import Journal, Ledger, read_manifest
+from polyscale.autolabel.records import Failure, Journal, latest_lines, read_lines, read_manifest
 
 NUM_IMAGES = 300
 """Enough that twenty kills, each after a few images, leave some to do."""
@@ -106,13 +107,12 @@ def test_two_processes_give_the_folder_of_one(teacher, many_images, tmp_path, co
         assert done.returncode != 0  # one image is skipped
         assert f"1 of {NUM_IMAGES} images could not be labelled" in done.stderr
     assert content(whole) == content(shared)
-    run_once = Ledger(shared)
-    assert len(run_once.entries) == NUM_IMAGES - 1
+    assert len(list(read_manifest(shared))) == NUM_IMAGES - 1
 
 
 def test_a_run_that_stops_anywhere_is_continued_to_the_same_bytes(teacher, images, tmp_path, content, monkeypatch):
     """Stopped before and after each write of a file, without time for anything else."""
-    import polyscale.autolabel.label as label_module
+    import polyscale.data.png as png_module
 
     class Stopped(BaseException):
         pass
@@ -121,7 +121,7 @@ def test_a_run_that_stops_anywhere_is_continued_to_the_same_bytes(teacher, image
         return autolabel(teacher, images, out, AutolabelConfig(confidence=True), device="cpu", batch=2, workers=1)
 
     label(tmp_path / "whole")
-    real = label_module.write_atomically
+    real = png_module.write_atomically
     killed = tmp_path / "killed"
     for stop in range(1, 8):
         writes = 0
@@ -135,7 +135,7 @@ def test_a_run_that_stops_anywhere_is_continued_to_the_same_bytes(teacher, image
                 raise Stopped
             return real(path)
 
-        monkeypatch.setattr(label_module, "write_atomically", write)
+        monkeypatch.setattr(png_module, "write_atomically", write)
         with pytest.raises(Stopped):
             label(killed)
         journal = next((killed / ".journal").glob("labels-*.jsonl"))
@@ -147,12 +147,12 @@ def test_a_run_that_stops_anywhere_is_continued_to_the_same_bytes(teacher, image
 
 
 def test_rethresholding_continues_where_it_was_stopped(teacher, images, tmp_path, content, monkeypatch):
-    import polyscale.autolabel.label as label_module
+    import polyscale.data.png as png_module
 
     for name in ("a", "b"):
         autolabel(teacher, images, tmp_path / name, AutolabelConfig(confidence=True), device="cpu")
     rethreshold(tmp_path / "a", 0.9)
-    real, written = label_module.write_atomically, []
+    real, written = png_module.write_atomically, []
 
     def write(path):
         written.append(path)
@@ -160,7 +160,7 @@ def test_rethresholding_continues_where_it_was_stopped(teacher, images, tmp_path
             raise KeyboardInterrupt
         return real(path)
 
-    monkeypatch.setattr(label_module, "write_atomically", write)
+    monkeypatch.setattr(png_module, "write_atomically", write)
     with pytest.raises(KeyboardInterrupt):
         rethreshold(tmp_path / "b", 0.9, workers=1)
     monkeypatch.undo()
@@ -169,15 +169,14 @@ def test_rethresholding_continues_where_it_was_stopped(teacher, images, tmp_path
 
 
 def test_a_torn_line_is_passed_over(tmp_path):
-    journal = Journal(tmp_path, 0)
-    journal.write({"image": "a", "error": "x"})
-    journal.close()
+    with closing(Journal(tmp_path, 0)) as journal:
+        journal.write(Failure(image="a", error="x"))
     with journal.path.open("ab") as file:
         file.write(b'{"image": "b", "err')
-    journal = Journal(tmp_path, 0)
-    journal.write({"image": "c", "error": "ü"})
-    journal.close()
-    assert Ledger(tmp_path).failures == {"a": "x", "c": "ü"}
+    assert [line.image for _, line in read_lines(tmp_path)] == ["a"]
+    with closing(Journal(tmp_path, 0)) as journal:
+        journal.write(Failure(image="c", error="ü"))
+    assert list(latest_lines(tmp_path)) == ["a", "c"]
     (tmp_path / "masks" / "d").mkdir(parents=True)
     left = tmp_path / "masks" / "d" / ".e.png.0123456789ab.tmp.png"
     left.write_bytes(b"")

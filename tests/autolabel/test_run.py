@@ -7,6 +7,7 @@ from PIL import Image
 
 import polyscale
 from polyscale.autolabel import AutolabelConfig, autolabel, read_candidates, read_confidence, read_manifest, rethreshold
+from polyscale.autolabel.records import ClassCounts, Record
 from polyscale.autolabel.summary import Totals
 from polyscale.config import dump_yaml
 from polyscale.data import ConfidenceMaps
@@ -162,10 +163,10 @@ def test_coarse_labels_thinner_than_a_square_of_confidence_stand(teacher, images
 def test_the_mean_confidence_is_that_of_the_teacher_s_pixels():
     totals = Totals()
     for labelled, taught, confidence in ((100, 10, 0.6), (30, 30, 0.8)):
-        values = {"labelled": labelled, "taught": taught, "confidence": confidence, "predicted": labelled}
-        totals.add({"height": 10, "width": 10, "classes": {"road": values}})
+        counts = ClassCounts(share=1, confidence=confidence, labelled=labelled, predicted=labelled, taught=taught)
+        totals.add(Record.model_construct(height=10, width=10, mask_bytes=1, classes={"road": counts}))
     road = totals.classes["road"]
-    assert road["weighted"] / road["weight"] == pytest.approx((10 * 0.6 + 30 * 0.8) / 40)
+    assert road["weighted"] / road["taught"] == pytest.approx((10 * 0.6 + 30 * 0.8) / 40)
 
 
 def test_how_coarse_masks_are_read_decides_what_is_done(teacher, images, tmp_path, space):
@@ -342,13 +343,13 @@ def test_thresholds_that_are_not_named_stay(teacher, images, tmp_path):
 
 
 def test_a_run_that_has_not_ended_is_not_thresholded_again(teacher, images, tmp_path, monkeypatch):
-    import polyscale.autolabel.label as label_module
+    import polyscale.data.png as png_module
 
     out = tmp_path / "out"
     label(teacher, images / "night", out, confidence=True)
     (images / "night" / "new.png").write_bytes((images / "day" / "1.png").read_bytes())
     (images / "night" / "newer.png").write_bytes((images / "day" / "2.png").read_bytes())
-    real, written = label_module.write_atomically, []
+    real, written = png_module.write_atomically, []
 
     def write(path):
         written.append(path)
@@ -356,7 +357,7 @@ def test_a_run_that_has_not_ended_is_not_thresholded_again(teacher, images, tmp_
             raise KeyboardInterrupt
         return real(path)
 
-    monkeypatch.setattr(label_module, "write_atomically", write)
+    monkeypatch.setattr(png_module, "write_atomically", write)
     with pytest.raises(KeyboardInterrupt):
         label(teacher, images / "night", out, confidence=True, workers=1, batch=1)
     monkeypatch.undo()

@@ -1,6 +1,6 @@
 """Auto-labelling: a trained network, the teacher, labels images that have coarse labels or none.
 
-Unusual here: names load on first use, so that reading a finished folder does not wait for torch.
+Names load on first use, so reading a finished folder does not wait for torch.
 """
 
 from importlib import import_module

@@ -5,15 +5,15 @@ A pixel is *kept* where it has a label; a threshold drops those of lower confide
     precision = right pixels / pixels kept as that class          coverage = kept pixels / true pixels of that class
                                                                   recall   = right pixels / true pixels of that class
 
-Unusual here: everything comes from one table of whole numbers, true class x label x confidence level, so that a curve
-is exact, costs no more than one point of it, and sums over images in any order. The folder's confidence levels are the
-thresholds that can be told apart. Pixels whose label was given and not predicted (the last level) are kept at any
-threshold. Curves are of the teacher's labels before small regions are removed; the row of the labels as they are stored
-is counted from the masks themselves.
+Everything comes from one table of counts: true class x label x confidence level. So a curve is exact, and costs no more
+than one of its points. The thresholds are the folder's confidence levels. A label that was given and not predicted (the
+last level) is kept at any threshold. Curves are of the labels before small regions are removed; the labels as they are
+stored are counted from the masks.
 """
 
+import contextlib
+import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from polyscale.autolabel.confidence import read_stored
 from polyscale.autolabel.folder import Description, read_description
+from polyscale.autolabel.pipeline import in_threads
 from polyscale.data import Item, SegmentationData, open_data
 from polyscale.errors import UserError
 from polyscale.labels import IGNORE, LabelSpace
@@ -65,9 +66,9 @@ class Disagreement(NamedTuple):
     """How far the stored labels of one image are from the truth."""
 
     name: str
-    place: int
+    auto_index: int
     """Of the image among the auto-labels' items."""
-    truth_place: int
+    truth_index: int
     """Of the image among the truth's items."""
     wrong: int
     """Labelled pixels that are of another class."""
@@ -181,7 +182,7 @@ def audit(
     Args:
         folder: what ``polyscale autolabel`` wrote; with confidence maps for a curve.
         truth: labelled images; those with the same image file, or else the same name, are compared.
-        workers: threads; by default what Python chooses.
+        workers: threads; by default one for each core.
         progress: called with (images done, images in all).
 
     Raises:
@@ -198,7 +199,7 @@ def audit(
         )
     description = read_description(folder)
     num_classes = auto.label_space.num_classes
-    num_levels = max(1, len(description.levels or ()))
+    num_levels = max(1, len(description.file.levels))
     stored = np.zeros((num_classes, num_classes + 1), dtype=np.int64)
     counts = np.zeros((num_classes, num_classes + 1, num_levels), dtype=np.int64)
     images: list[Disagreement] = []
@@ -206,18 +207,15 @@ def audit(
     def compare(pair: tuple[int, int]) -> tuple[Counts, Counts, Disagreement]:
         return _compare(auto, truth, *pair, folder, description)
 
-    pool = ThreadPoolExecutor(workers)
-    try:
-        for done, (of_masks, of_levels, image) in enumerate(pool.map(compare, pairs), start=1):
+    with contextlib.closing(in_threads(compare, pairs, workers or os.cpu_count() or 1)) as results:
+        for done, (of_masks, of_levels, image) in enumerate(results, start=1):
             stored += of_masks
             counts += of_levels
             images.append(image)
             if progress is not None:
                 progress(done, len(pairs))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
     images.sort(key=lambda image: (-image.severity, image.name))
-    levels, missing = tuple(description.levels or ()), len(auto) - len(pairs)
+    levels, missing = tuple(description.file.levels), len(auto) - len(pairs)
     return Audit(auto.label_space, stored, levels, counts if levels else None, tuple(images), missing)
 
 
@@ -244,10 +242,10 @@ def _compare(
     kept = (labels != IGNORE) & (true != IGNORE)
     wrong = kept & (labels != true)
     table, severity = stored, float(wrong.sum())
-    if description.levels:
+    if description.file.levels:
         candidates, levels = read_stored(folder, item.name, description)
-        table = count_labels(true, candidates.labels, num_classes, levels, len(description.levels))
-        severity = float(np.array(description.levels)[levels[wrong]].sum())
+        table = count_labels(true, candidates.labels, num_classes, levels, len(description.file.levels))
+        severity = float(np.array(description.file.levels)[levels[wrong]].sum())
     image = Disagreement(item.name, index, truth_index, int(wrong.sum()), int(kept.sum()), severity)
     return stored[..., 0], table, image
 

@@ -1,9 +1,8 @@
-"""Confidence maps: quantised when written, read back as numbers; and the pictures of labels beside them.
+"""Candidates and confidence maps: what is stored so that other thresholds can be applied later.
 
-Unusual here: a stored value is a *level*, the index of its lower bound in ``confidence_levels`` of ``autolabel.json``,
-so a value that is read is never above the true one. Each covers a square of pixels whose lowest confidence it is.
-Pixels that the coarse label decides have a picture of their own, for they may be thinner than a square; their level is
-the last, 1. Confidence 0 is where nothing can be labelled.
+A stored value is the lowest confidence of its square of pixels, rounded down to a level (see ``data.confidence``). So
+a value that is read is never above the true one. It is 0 where nothing can be labelled, and 1 where the coarse label
+decides.
 """
 
 from pathlib import Path
@@ -12,37 +11,30 @@ from typing import Any
 import numpy as np
 
 from polyscale.autolabel.folder import Description, label_file, read_description
-from polyscale.autolabel.png import encode_index_png
 from polyscale.autolabel.rules import Candidates
-from polyscale.data.confidence import stride_of
-from polyscale.data.items import DataError
-from polyscale.data.masks import read_mask
+from polyscale.data.confidence import read_levels, stride_of
+from polyscale.data.masks import read_mask, write_mask
+from polyscale.data.png import write_index_png
 from polyscale.errors import UserError
-from polyscale.labels import IGNORE, LabelSpace
+from polyscale.labels import IGNORE
 
-__all__ = [
-    "encode_certain",
-    "encode_confidence",
-    "encode_labels",
-    "read_candidates",
-    "read_confidence",
-    "read_stored",
-    "to_levels",
-]
+__all__ = ["level_palette", "read_candidates", "read_confidence", "read_stored", "to_levels", "write_stored"]
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
+
+_BLUE = (60, 120, 255)
 
 
 def to_levels(
     candidates: Candidates, confidence: np.ndarray[Any, Any], levels: tuple[float, ...], stride: int
 ) -> Array:
-    """Quantise confidence (H, W).
+    """Round confidence (H, W) down to levels.
 
     Args:
         candidates: of the same image.
         confidence: of the teacher, (H, W) float32 in [0, 1].
-        levels: as ``AutolabelConfig.stored_levels``; the last one is never the teacher's.
-        stride: of the squares.
+        levels: as ``AutolabelConfig.stored_levels``; the teacher never reaches the last one.
+        stride: pixels a side of the squares.
 
     Returns:
         (ceil(H / stride), ceil(W / stride)) uint8 indices into ``levels``.
@@ -50,9 +42,8 @@ def to_levels(
     found = np.zeros(confidence.shape, dtype=np.uint8)
     for bound in np.array(levels[1:-1], dtype=np.float32):
         found += confidence >= bound
-    top = len(levels) - 1
     if candidates.certain is not None:
-        found[candidates.certain] = top
+        found[candidates.certain] = len(levels) - 1
     # Ignored pixels must not lower the square that they share with others, and count as 0 where they are alone in it.
     found[candidates.labels == IGNORE] = IGNORE
     if stride > 1:
@@ -64,56 +55,43 @@ def to_levels(
     return found
 
 
-def encode_confidence(stored: Array, num_levels: int) -> bytes:
-    """A picture of levels as PNG: grey, the lighter the surer, and blue for the coarse label's."""
-    bits = 4 if num_levels <= 16 else 8
+def level_palette(num_levels: int) -> Array:
+    """Colours of levels, (K, 3): the surer the lighter, and blue for the last, the coarse label's."""
     grey = np.linspace(0, 255, num_levels).round().astype(np.uint8)
     palette = np.stack([grey, grey, grey], axis=1)
-    palette[-1] = (60, 120, 255)
-    return encode_index_png(stored, palette, bits)
+    palette[-1] = _BLUE
+    return palette
 
 
-def encode_certain(candidates: Candidates) -> bytes:
-    """A picture of where the label is the coarse label's (1), as PNG."""
-    labels, certain = candidates
-    found = np.zeros(labels.shape, dtype=np.uint8) if certain is None else certain.astype(np.uint8)
-    return encode_index_png(found, np.array([(0, 0, 0), (60, 120, 255)], dtype=np.uint8), 4)
+def write_stored(
+    folder: Path, name: str, description: Description, candidates: Candidates, confidence: np.ndarray[Any, Any]
+) -> None:
+    """Write candidates, confidence map and (with coarse labels) the certain pixels of one image.
 
-
-def encode_labels(labels: Array, space: LabelSpace) -> bytes | None:
-    """A mask of data set ids as palette PNG; None where an id is above 255, which a palette cannot hold."""
-    ids = space.decode(labels)
-    if ids.dtype != np.uint8:
-        return None
-    palette = np.zeros((int(ids.max()) + 1, 3), dtype=np.uint8)  # no longer than needed: a large part of a small file
-    for item in space.classes:
-        palette[[number for number in item.ids if number < len(palette)]] = item.color
-    return encode_index_png(ids, palette, 4 if len(palette) <= 16 else 8)
+    Raises:
+        UserError: a file cannot be written.
+    """
+    levels = description.file.levels
+    stride = stride_of(description.file.confidence_stride, *candidates.labels.shape)
+    stored = to_levels(candidates, confidence, levels, stride)
+    write_mask(label_file(folder, "candidates", name), candidates.labels, description.label_space)
+    write_index_png(label_file(folder, "confidence", name), stored, level_palette(len(levels)))
+    if "certain" in description.kinds:
+        certain = candidates.certain
+        marked = np.zeros_like(candidates.labels) if certain is None else certain.astype(np.uint8)
+        write_index_png(label_file(folder, "certain", name), marked, np.array([(0, 0, 0), _BLUE], dtype=np.uint8))
 
 
 def read_stored(folder: Path, name: str, description: Description) -> tuple[Candidates, Array]:
-    """Candidates and levels (H, W) of one image as they are stored.
+    """Candidates and levels (H, W) of one image, as ``write_stored`` wrote them.
 
     Raises:
-        UserError: a file is missing, damaged or of another image.
+        UserError: a file is missing, damaged or of another size.
     """
-    levels = description.levels
-    labels = _labels(label_file(folder, "candidates", name), description.label_space)
-    path = label_file(folder, "confidence", name)
-    stored = read_mask(path)
-    height, width = labels.shape
-    stride = stride_of(description.stride, height, width)
-    if stored.shape != (-(-height // stride), -(-width // stride)) or int(stored.max()) >= len(levels):
-        raise DataError(f"{path} does not belong to its candidates; label the image into another folder")
-    found = np.repeat(np.repeat(stored, stride, axis=0), stride, axis=1)[:height, :width]
-    found = np.where(labels == IGNORE, np.uint8(0), found)
-    if "certain" not in description.kinds:
-        return Candidates(labels, None), found
-    path = label_file(folder, "certain", name)
-    certain = read_mask(path) != 0
-    if certain.shape != labels.shape:
-        raise DataError(f"{path} does not belong to its candidates; label the image into another folder")
-    found[certain] = len(levels) - 1
+    labels = description.label_space.encode(read_mask(label_file(folder, "candidates", name)))
+    found = read_levels(folder, f"{name}.png", description.file, labels.shape)
+    found[labels == IGNORE] = 0
+    certain = found == len(description.file.levels) - 1 if description.file.has_given else None
     return Candidates(labels, certain), found
 
 
@@ -125,21 +103,19 @@ def read_confidence(folder: str | Path, name: str) -> np.ndarray[Any, np.dtype[n
         name: of the image, as in the manifest.
 
     Returns:
-        (H, W) float32 in [0, 1]: the lower bound of the stored level; 1 where the label is the coarse label's, 0 where
+        (H, W) float32 in [0, 1]: the lower bound of the stored level; 1 where the label is a coarse label, 0 where
         there is none.
 
     Raises:
         UserError: the folder has no confidence maps, or no such image.
     """
-    folder = Path(folder)
-    description = read_description(folder)
-    _check(folder, description)
-    _, found = read_stored(folder, name, description)
-    return np.array(description.levels, dtype=np.float32)[found]
+    description = description_with_maps(folder)
+    _, found = read_stored(Path(folder), name, description)
+    return np.array(description.file.levels, dtype=np.float32)[found]
 
 
 def read_candidates(folder: str | Path, name: str) -> Array:
-    """What each pixel would be labelled if every threshold were 0.
+    """The labels of an image if every threshold were 0.
 
     Args:
         folder: as for ``read_confidence``.
@@ -151,16 +127,17 @@ def read_candidates(folder: str | Path, name: str) -> Array:
     Raises:
         UserError: as for ``read_confidence``.
     """
-    folder = Path(folder)
+    candidates, _ = read_stored(Path(folder), name, description_with_maps(folder))
+    return candidates.labels
+
+
+def description_with_maps(folder: str | Path) -> Description:
+    """The description of a folder with confidence maps.
+
+    Raises:
+        UserError: the folder was not written by auto-labelling, or without confidence maps.
+    """
     description = read_description(folder)
-    _check(folder, description)
-    return _labels(label_file(folder, "candidates", name), description.label_space)
-
-
-def _check(folder: Path, description: Description) -> None:
-    if not description.levels:
+    if not description.file.levels:
         raise UserError(f"{folder} was labelled without confidence maps; label again with --confidence")
-
-
-def _labels(path: Path, space: LabelSpace) -> Array:
-    return space.encode(read_mask(path))
+    return description

@@ -1,19 +1,23 @@
-"""The output folder: whose it is, how it says what made it, and what makes it an ordinary data set.
+"""The output folder: what made it, who works in it, and what makes it an ordinary data set.
 
-Unusual here: ``autolabel.json`` is written before the first label and holds the teacher's fingerprint and all settings,
-so that a folder never holds labels of unknown origin. ``data.yaml`` points at the images where they are; nothing is
-copied or linked.
+``autolabel.json`` is written before the first label. It names the teacher and all settings, so no folder holds labels
+of unknown origin. ``data.yaml`` names the folder of the images, which stay where they are.
 """
 
 import contextlib
+import dataclasses
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from pydantic import BaseModel, ValidationError, field_validator
 
 from polyscale.autolabel.settings import FORMAT, digest
 from polyscale.config import dump_yaml
+from polyscale.data.confidence import Fraction, MapFormat, first_problem
 from polyscale.errors import UserError
 from polyscale.files import check_folder, check_name, inside, remove_leftovers, write_atomically
 from polyscale.files import locked as lock_file
@@ -24,17 +28,20 @@ __all__ = [
     "JOURNAL",
     "KINDS",
     "Description",
+    "DescriptionFile",
+    "Teacher",
     "claim",
     "clean",
     "describe",
     "forget_journals",
-    "is_data_set_of",
+    "journals",
     "label_file",
-    "label_files",
     "locked",
     "read_description",
+    "remove_labels",
     "write_data_set",
     "write_names",
+    "write_text",
 ]
 
 DESCRIPTION = "autolabel.json"
@@ -45,100 +52,106 @@ KINDS = {
     "confidence": "confidence_bytes",
     "certain": "certain_bytes",
 }
-"""Folders of label files, each with its key in the manifest: labels; labels if every threshold were 0; levels of
-confidence; and where the label is the coarse label's.
+"""Folders of label files, each with the key of its size in the manifest: the labels; the labels if every threshold were
+0; levels of confidence; where the label is a coarse label.
 """
 _FILES = ("manifest.jsonl", "failures.jsonl", "images.txt", "data.yaml", "label_space.yaml", DESCRIPTION)
 
 
-class Description(NamedTuple):
-    """What ``autolabel.json`` says, and the label space."""
+class Teacher(BaseModel):
+    """Which network gave the labels."""
 
-    teacher: str
-    """Fingerprint of the teacher's file."""
-    settings: dict[str, Any]
-    thresholds: dict[str, float] | None
+    fingerprint: str
+    """SHA-256 of the checkpoint's file."""
+
+
+class DescriptionFile(MapFormat):
+    """What ``autolabel.json`` holds."""
+
+    format: int
+    teacher: Teacher
+    thresholds: dict[str, Fraction] | None
     """By class name; None while they are still to be chosen."""
-    levels: tuple[float, ...]
-    """Lower bounds of the stored confidence levels; empty without confidence maps."""
-    stride: int | None
-    """Pixels a side that a stored value covers, as ``stride_of`` reads it."""
+
+    @field_validator("format")
+    @classmethod
+    def _is_ours(cls, number: int) -> int:
+        if number != FORMAT:
+            raise ValueError(f"it is of format {number}, this Polyscale reads format {FORMAT}")
+        return number
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What made the labels of a folder."""
+
+    file: DescriptionFile
     label_space: LabelSpace
 
-    @property
+    @cached_property
     def kinds(self) -> tuple[str, ...]:
-        """The folders that have a file of each image."""
-        if not self.levels:
-            return ("masks",)
-        return tuple(KINDS)[: 4 if self.settings["coarse_labels"] is not None else 3]
+        """The folders that hold a file of each image."""
+        return tuple(KINDS)[: (4 if self.file.has_given else 3) if self.file.levels else 1]
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """Of all that decides a label: teacher, settings and format."""
-        return digest([FORMAT, self.teacher, self.settings, self.label_space.digest])
+        """Of all that decides a label: format, teacher, settings and label space."""
+        return digest([FORMAT, self.file.teacher.fingerprint, self.file.settings, self.label_space.digest])
+
+    def with_thresholds(
+        self, thresholds: Mapping[str, float], settings: Mapping[str, Any] | None = None
+    ) -> "Description":
+        """This description with these thresholds, and with other settings if they are given."""
+        changed = {"thresholds": dict(thresholds), "settings": dict(settings or self.file.settings)}
+        return dataclasses.replace(self, file=self.file.model_copy(update=changed))
 
 
 def read_description(folder: str | Path) -> Description:
-    """What made the labels in a folder.
+    """What made the labels of a folder.
 
     Raises:
-        UserError: the folder was not written by auto-labelling.
+        UserError: auto-labelling did not write the folder, or in another format, or the description is damaged.
     """
     folder = Path(folder)
     path = folder / DESCRIPTION
     if not folder.is_dir():
         raise UserError(f"no such folder: {folder}")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if values["format"] != FORMAT:
-            raise UserError(
-                f"{path} is of format {values['format']}, this Polyscale reads {FORMAT}; label into another folder"
-            )
-        return Description(
-            values["teacher"]["fingerprint"],
-            values["settings"],
-            values["thresholds"],
-            tuple(values["confidence_levels"] or ()),
-            values["confidence_stride"],
-            LabelSpace.from_yaml(folder / "label_space.yaml"),
-        )
+        file = DescriptionFile.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{folder} holds no auto-labels: {path} is missing; `polyscale autolabel` writes it") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} cannot be read ({error}); label again into another folder") from None
+    except (OSError, ValidationError) as error:
+        reason = first_problem(error) if isinstance(error, ValidationError) else error.strerror
+        raise UserError(f"{path} cannot be read ({reason}); label into another folder") from None
+    space = LabelSpace.from_yaml(folder / "label_space.yaml")
+    if file.thresholds is not None and set(file.thresholds) != set(space.names):
+        raise UserError(f"{path} has thresholds of other classes than label_space.yaml; label into another folder")
+    return Description(file, space)
 
 
 def describe(folder: Path, description: Description) -> None:
     """Write ``autolabel.json`` and the label space."""
     description.label_space.to_yaml(folder / "label_space.yaml")
-    values = {
-        "format": FORMAT,
-        "teacher": {"fingerprint": description.teacher},
-        "settings": description.settings,
-        "thresholds": description.thresholds,
-        "confidence_levels": list(description.levels) or None,
-        "confidence_stride": description.stride,
-    }
-    with write_atomically(folder / DESCRIPTION) as temporary:
-        temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    values = description.file.model_dump(mode="json")
+    order = ("format", "teacher", "settings", "thresholds", "confidence_levels", "confidence_stride")
+    write_text(folder / DESCRIPTION, json.dumps({key: values[key] for key in order}, indent=2) + "\n")
 
 
 def claim(folder: Path, wanted: Description, replace: bool, foreign: bool = False) -> Description:
-    """Make the folder ours: new, or with labels of the same teacher and settings.
+    """Take a folder: a new one, or one with labels of the same teacher and settings.
 
     Args:
-        folder: where to.
+        folder: the output folder.
         wanted: what is to be labelled.
         replace: remove labels of another teacher or other settings, rather than refusing the folder.
-        foreign: its thresholds were chosen from other images, which are to be replaced.
+        foreign: the folder's thresholds were chosen from images that are to be removed; they are to be chosen again.
 
     Returns:
-        The description that now holds: the folder's own, with thresholds that were chosen before.
+        The description that now holds. It is the folder's own, with the thresholds that were chosen before, where
+        teacher and settings are the same.
 
     Raises:
-        UserError: it holds something else, or cannot be written.
+        UserError: the folder holds something else, or cannot be written.
     """
     check_folder(folder)
     if (folder / DESCRIPTION).exists():
@@ -178,6 +191,11 @@ def locked(folder: Path) -> Iterator[None]:
             path.parent.rmdir()
 
 
+def journals(folder: Path) -> list[Path]:
+    """The journals of a run that has not ended."""
+    return sorted((folder / JOURNAL).glob("labels-*.jsonl"))
+
+
 def forget_journals(folder: Path) -> None:
     """Remove the journals; the last step of a run."""
     for path in (folder / JOURNAL).glob("*.jsonl"):
@@ -190,15 +208,11 @@ def clean(folder: Path) -> None:
     Raises:
         UserError: a folder of label files is a symbolic link.
     """
-    for kind in KINDS:
-        inside(folder, kind)
     remove_leftovers(folder)
-    if not any((folder / JOURNAL).glob("*.jsonl")):
-        return
     for kind in KINDS:
-        if (folder / kind).is_dir():
-            remove_leftovers(folder / kind)
-            for entry in (folder / kind).rglob("*"):
+        below = inside(folder, kind)
+        if journals(folder) and below.is_dir():
+            for entry in (below, *below.rglob("*")):
                 if entry.is_dir() and not entry.is_symlink():
                     remove_leftovers(entry)
 
@@ -212,53 +226,32 @@ def label_file(folder: Path, kind: str, name: str) -> Path:
     return inside(folder, f"{kind}/{check_name(name)}.png")
 
 
-def label_files(folder: Path, name: str, kinds: Iterable[str] = KINDS) -> Iterator[tuple[str, Path]]:
-    """The files of one image, each with its key in the manifest.
+def remove_labels(folder: Path, names: Iterable[str]) -> None:
+    """Remove the label files of some images.
 
     Raises:
         UserError: as ``label_file``.
     """
-    for kind in kinds:
-        yield KINDS[kind], label_file(folder, kind, name)
+    for name in names:
+        for kind in KINDS:
+            label_file(folder, kind, name).unlink(missing_ok=True)
 
 
 def write_data_set(folder: Path, template: str, names: Sequence[str]) -> None:
     """Write what lets ``open_data(folder)`` find the images: their template and the names that are labelled."""
     write_names(folder, names)
-    _write_text(folder / "data.yaml", _data_yaml(template))
+    values = {"kind": "folder", "root": ".", "image": template, "mask": "masks/{name}", "split_file": "images.txt"}
+    comment = "# Images where they are, labels here: open_data reads this folder as it is.\n"
+    write_text(folder / "data.yaml", comment + dump_yaml(values))
 
 
 def write_names(folder: Path, names: Sequence[str]) -> None:
     """Write which images are labelled."""
-    _write_text(folder / "images.txt", _listed(names))
+    write_text(folder / "images.txt", "".join(f"{name}\n" for name in names))
 
 
-def is_data_set_of(folder: Path, template: str, names: Sequence[str]) -> bool:
-    """Whether the folder says what ``write_data_set`` would write."""
-    try:
-        return (folder / "images.txt").read_text(encoding="utf-8") == _listed(names) and (
-            folder / "data.yaml"
-        ).read_text(encoding="utf-8") == _data_yaml(template)
-    except (OSError, UnicodeDecodeError):
-        return False
-
-
-def _listed(names: Sequence[str]) -> str:
-    return "".join(f"{name}\n" for name in names)
-
-
-def _data_yaml(template: str) -> str:
-    values = {
-        "kind": "folder",
-        "root": ".",
-        "image": template,
-        "mask": "masks/{name}",
-        "split_file": "images.txt",
-    }
-    return "# Images where they are, labels here: open_data reads this folder as it is.\n" + dump_yaml(values)
-
-
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a file in UTF-8; it appears whole or not at all."""
     with write_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -271,15 +264,16 @@ def _is_free(folder: Path, space: LabelSpace) -> bool:
 
 
 def _difference(present: Description, wanted: Description) -> str:
-    if present.teacher != wanted.teacher:
-        return f"of another teacher (fingerprint {present.teacher[:12]}, not {wanted.teacher[:12]})"
-    keys = sorted({*present.settings, *wanted.settings})
-    changed = [
-        f"{key} {json.dumps(present.settings.get(key))}, not {json.dumps(wanted.settings.get(key))}"
-        for key in keys
-        if present.settings.get(key) != wanted.settings.get(key)
-    ]
-    return f"of other settings ({'; '.join(changed) or 'another label space'})"
+    before, after = present.file.settings, wanted.file.settings
+    teachers = [description.file.teacher.fingerprint[:12] for description in (present, wanted)]
+    if present.file.teacher != wanted.file.teacher:
+        return f"of another teacher (fingerprint {teachers[0]!r}, not {teachers[1]!r})"
+    changed = "; ".join(
+        f"{key} {json.dumps(before.get(key))}, not {json.dumps(after.get(key))}"
+        for key in sorted({*before, *after})
+        if before.get(key) != after.get(key)
+    )
+    return f"of other settings ({changed[:300] or 'another label space'})"
 
 
 def _empty(folder: Path) -> None:

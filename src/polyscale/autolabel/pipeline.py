@@ -1,33 +1,36 @@
 """Loading, the network and writing at the same time, so that the network is what takes the time.
 
-Unusual here: which images the network sees together is decided by their order in the whole set, never by what is left
-to do, because a batch of other neighbours may round differently in the last bit: after any number of kills the labels
-are those of an uninterrupted run. So an image that is done already may be loaded again for the sake of its batch.
+Which images the network sees together depends on their order in the whole set, never on what is left to do: a batch of
+other images may round differently in the last bit, and the labels after a kill must be those of a run without. So an
+image that is done may be loaded again to fill its batch.
 """
 
+import contextlib
+import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from threading import BoundedSemaphore, Lock
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from polyscale.autolabel.records import Stamp
-from polyscale.autolabel.teacher import Looked, Teacher
+from polyscale.autolabel.records import Failure, Stamp
+from polyscale.autolabel.teacher import Teacher
 from polyscale.errors import UserError
 
-__all__ = ["Loaded", "Pipeline", "Timing", "chunks_of"]
+__all__ = ["Loaded", "Looked", "Result", "Timing", "chunks_of", "in_threads", "look"]
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
-_BATCHES_AHEAD = 4
+_BATCHES_IN_CHUNK = 4
 
 
 class Loaded(NamedTuple):
-    """One image."""
+    """An image as it was loaded."""
 
     name: str
     pixels: Array
@@ -35,155 +38,128 @@ class Loaded(NamedTuple):
     stamp: Stamp
 
 
+class Looked(NamedTuple):
+    """An image, and what the teacher says of it."""
+
+    image: Loaded
+    classes: Array
+    """(H, W) train ids of the most probable class."""
+    confidence: np.ndarray[Any, np.dtype[np.float32]]
+    """(H, W), its probability."""
+
+
 @dataclass
 class Timing:
-    """Where the time went, in seconds of this process."""
+    """Where the time of this process went, in seconds."""
 
     total: float = 0.0
     network: float = 0.0
     loading: float = 0.0
     """The network waited for images."""
-    writing: float = 0.0
-    """The network waited for files to be written."""
     encoding: float = 0.0
-    """Work of the threads that make and write files, beside the network."""
+    """Threads made and wrote files, beside the network; the sum over threads."""
     num_images: int = 0
-    lock: Lock = field(default_factory=Lock, repr=False)
+
+    @property
+    def writing(self) -> float:
+        """The network waited for files to be written."""
+        return max(0.0, self.total - self.network - self.loading)
+
+
+def in_threads(
+    work: Callable[[Job], Result], jobs: Iterable[Job], workers: int, ahead: int | None = None
+) -> Generator[Result, None, None]:
+    """Results in the order of the jobs.
+
+    Close the generator where it may be left early: jobs that have not begun are then dropped.
+
+    Args:
+        work: what to do with each job, in a thread.
+        jobs: taken one by one in the calling thread, while the threads work.
+        workers: number of threads.
+        ahead: jobs that may be taken before the first of their results is needed; by default 3 for each thread.
+    """
+    pool, running = ThreadPoolExecutor(workers), deque[Future[Result]]()
+    try:
+        for job in jobs:
+            running.append(pool.submit(work, job))
+            if len(running) > (3 * workers if ahead is None else ahead):
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def chunks_of(names: Sequence[str], batch: int) -> list[tuple[str, ...]]:
-    """Cut a sorted list into neighbours, a few batches long; within one, images of equal size go together."""
-    size = batch * _BATCHES_AHEAD if batch > 1 else 1
+    """Cut a sorted list into parts a few batches long; images of equal size within a part go together."""
+    size = batch * _BATCHES_IN_CHUNK if batch > 1 else 1
     return [tuple(names[start : start + size]) for start in range(0, len(names), size)]
 
 
-@dataclass
-class Pipeline:
-    """Images through the network.
+def look(
+    teacher: Teacher,
+    load: Callable[[str], Loaded],
+    chunks: Sequence[Sequence[str]],
+    wanted: Collection[str],
+    batch: int,
+    workers: int,
+    timing: Timing,
+) -> Generator[Looked | Failure, None, None]:
+    """Load images in threads and show them to the teacher.
 
-    Attributes:
+    Args:
         teacher: the network.
-        load: reads one image; what it raises as ``UserError`` goes to ``fail``.
-        finish: makes of (image, classes (H, W), confidence (H, W)) what is to be kept; runs in a thread. What it raises
-            ends the run.
-        fail: told of an image that cannot be used, and why.
+        load: reads one image, or says in a ``UserError`` why it cannot be used.
+        chunks: names of images, as ``chunks_of`` cuts them.
+        wanted: the images to yield.
         batch: images of one size that the network sees together.
-        workers: threads to load, and as many to finish.
+        workers: number of threads.
+        timing: to which the time is added.
     """
 
-    teacher: Teacher
-    load: Callable[[str], Loaded]
-    finish: Callable[[Loaded, Array, np.ndarray[Any, Any]], None]
-    fail: Callable[[str, str], None]
-    batch: int
-    workers: int
-
-    def run(
-        self, chunks: Sequence[Sequence[str]], wanted: Callable[[str], bool], advance: Callable[[], None]
-    ) -> Timing:
-        """Show all chunks to the network and finish the images that are wanted.
-
-        Args:
-            chunks: names of images, as ``chunks_of`` cuts them.
-            wanted: whether an image is to be finished.
-            advance: called for each wanted image that is finished or has failed.
-
-        Raises:
-            UserError: a file cannot be written.
-        """
-        timing = Timing()
-        started = time.perf_counter()
-        room = BoundedSemaphore(2 * self.workers + self.batch)
-        loaders, writers = ThreadPoolExecutor(self.workers), ThreadPoolExecutor(self.workers)
-        running: deque[Future[None]] = deque()
+    def load_or_fail(name: str) -> Loaded | Failure:
         try:
-            for images in self._loaded(chunks, wanted, loaders, timing, advance):
-                for together in _batches(images, self.batch):
-                    if not any(wanted(image.name) for image in together):
-                        continue
-                    for image, looked in self._look(together, timing, wanted, advance):
-                        before = time.perf_counter()
-                        room.acquire()
-                        timing.writing += time.perf_counter() - before
-                        future = writers.submit(self._finish, image, looked, timing, advance)
-                        future.add_done_callback(lambda _: room.release())
-                        running.append(future)
-                while running and running[0].done():
-                    running.popleft().result()
-            before = time.perf_counter()
-            for future in running:
-                future.result()
-            timing.writing += time.perf_counter() - before
-        finally:
-            for pool in (loaders, writers):
-                pool.shutdown(wait=True, cancel_futures=True)
-        timing.total = time.perf_counter() - started
-        return timing
-
-    def _loaded(
-        self,
-        chunks: Sequence[Sequence[str]],
-        wanted: Callable[[str], bool],
-        loaders: ThreadPoolExecutor,
-        timing: Timing,
-        advance: Callable[[], None],
-    ) -> Iterator[list[Loaded]]:
-        """The images of each chunk that can be read, the next chunk being read meanwhile."""
-        ahead = max(1, -(-2 * self.workers // max(1, len(chunks[0])))) if chunks else 0
-        queue: deque[list[tuple[str, Future[Loaded]]]] = deque()
-        following = iter(chunks)
-        while True:
-            while len(queue) <= ahead and (chunk := next(following, None)) is not None:
-                queue.append([(name, loaders.submit(self.load, name)) for name in chunk])
-            if not queue:
-                return
-            images = []
-            before = time.perf_counter()
-            for name, future in queue.popleft():
-                try:
-                    images.append(future.result())
-                except UserError as error:  # noqa: PERF203 - each image for itself
-                    if wanted(name):
-                        self.fail(name, str(error))
-                        advance()
-            timing.loading += time.perf_counter() - before
-            yield images
-
-    def _look(
-        self, images: list[Loaded], timing: Timing, wanted: Callable[[str], bool], advance: Callable[[], None]
-    ) -> Iterator[tuple[Loaded, Looked]]:
-        """What the network says of each wanted image of a batch."""
-        before = time.perf_counter()
-        try:
-            looked = self.teacher.look(np.stack([image.pixels for image in images]))
+            return load(name)
         except UserError as error:
-            timing.network += time.perf_counter() - before
-            if len(images) > 1:  # find out whose fault it is
-                for image in images:
-                    yield from self._look([image], timing, wanted, advance)
-            elif wanted(images[0].name):
-                self.fail(images[0].name, str(error))
-                advance()
-            return
-        timing.network += time.perf_counter() - before
-        for number, image in enumerate(images):
-            if wanted(image.name):
-                timing.num_images += 1
-                yield image, Looked(looked.classes[number], looked.confidence[number])
+            return Failure(image=name, error=str(error))
 
-    def _finish(self, image: Loaded, looked: Looked, timing: Timing, advance: Callable[[], None]) -> None:
-        before = time.perf_counter()
-        self.finish(image, looked.classes, looked.confidence)
-        with timing.lock:
-            timing.encoding += time.perf_counter() - before
-        advance()
+    names = (name for chunk in chunks for name in chunk)
+    ahead = 2 * workers + max(map(len, chunks), default=0)
+    with contextlib.closing(in_threads(load_or_fail, names, workers, ahead)) as loaded:
+        for chunk in chunks:
+            started = time.perf_counter()
+            images = list(itertools.islice(loaded, len(chunk)))
+            timing.loading += time.perf_counter() - started
+            of_size: dict[tuple[int, ...], list[Loaded]] = {}
+            for image in images:
+                if isinstance(image, Loaded):
+                    of_size.setdefault(image.pixels.shape, []).append(image)
+                elif image.image in wanted:
+                    yield image
+            for group in of_size.values():
+                for start in range(0, len(group), batch):
+                    yield from _look(teacher, group[start : start + batch], wanted, timing)
 
 
-def _batches(images: Sequence[Loaded], size: int) -> Iterator[list[Loaded]]:
-    """Images of equal height and width together, at most ``size``, in their order."""
-    groups: dict[tuple[int, ...], list[Loaded]] = {}
-    for image in images:
-        groups.setdefault(image.pixels.shape, []).append(image)
-    for group in groups.values():
-        for start in range(0, len(group), size):
-            yield group[start : start + size]
+def _look(
+    teacher: Teacher, images: Sequence[Loaded], wanted: Collection[str], timing: Timing
+) -> Iterator[Looked | Failure]:
+    """What the teacher says of the wanted images of a batch."""
+    if not any(image.name in wanted for image in images):
+        return
+    started = time.perf_counter()
+    try:
+        looked = teacher.look(np.stack([image.pixels for image in images]))
+    except UserError as error:
+        timing.network += time.perf_counter() - started
+        if len(images) == 1:
+            yield Failure(image=images[0].name, error=str(error))
+        else:  # find out which image it is
+            for image in images:
+                yield from _look(teacher, [image], wanted, timing)
+        return
+    timing.network += time.perf_counter() - started
+    for index, image in enumerate(images):
+        if image.name in wanted:
+            yield Looked(image, looked.classes[index], looked.confidence[index])

@@ -1,22 +1,20 @@
-"""What decides the labels: thresholds, scales, the coarse labels' part, what is left out and what is stored.
+"""The settings of auto-labelling that decide what is written.
 
-Unusual here: only settings that change a label or a stored file belong into ``AutolabelConfig``; its digest is what
-recognises finished work. How many images are looked at together, or by how many threads, is not among them.
+Finished work is recognised by their digest. So what changes no label, such as the number of threads, is not a setting.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from polyscale.config import Config
 from polyscale.errors import UserError
 from polyscale.labels import LabelSpace
 
-__all__ = ["COARSE_MODES", "FORMAT", "AutolabelConfig", "CoarseMode", "by_class", "check_class_names", "digest"]
+__all__ = ["COARSE_MODES", "FORMAT", "AutolabelConfig", "CoarseMode", "check_class_names", "digest"]
 
 FORMAT = 3
 """Of the output folder; raised when the same settings would give other files."""
@@ -29,28 +27,27 @@ class AutolabelConfig(Config):
     """Settings of auto-labelling; the defaults are the article's (arXiv:2005.10821, section 3.3).
 
     Attributes:
-        threshold: a pixel keeps the teacher's class where its probability is at least this, 0 to 1.
+        threshold: a pixel gets the teacher's class where the class's probability is at least this, 0 to 1.
         class_thresholds: other thresholds by class name.
-        keep: choose each class's threshold such that this share of its pixels is kept, above 0 to 1; None uses
+        keep: choose each class's threshold so that this fraction of its pixels is kept, above 0 to 1; None uses
             ``threshold``.
-        class_keep: other shares by class name, also where ``keep`` is None.
-        keep_sample: images, evenly spread over the set, from which such thresholds are chosen.
-        scales: to look at, 1 among them; None for the teacher's own.
-        flip: also look at the mirrored image and average both.
+        class_keep: other fractions by class name, also where ``keep`` is None.
+        keep_sample: number of images, spread evenly over the set, from which such thresholds are chosen.
+        scales: scales of the teacher, 1 among them; None for the teacher's own.
+        flip: also look at the mirrored image, and average both.
         precision: number type of the network.
-        coarse: what a coarse label does to its pixel: ``keep`` (it stands; the teacher fills the gaps), ``gaps`` (it is
-            ignored: only the gaps are labelled), ``veto`` (ignored where the teacher says otherwise; gaps are the
-            teacher's), ``agree`` (only where both say the same; gaps are ignored), ``only`` (it stands, and the teacher
-            never gives the class).
+        coarse: what a coarse label does to its pixel. ``keep``: the pixel gets it, and the teacher labels the rest.
+            ``gaps``: the pixel is ignored, and the teacher labels the rest. ``veto``: the pixel is ignored if the
+            teacher disagrees, and the teacher labels the rest. ``agree``: the pixel is ignored if the teacher
+            disagrees, and so is the rest. ``only``: the pixel gets it, and the teacher never gives this class.
         class_coarse: other modes by class name.
-        drop: names of classes that become *ignored*, the teacher's and the coarse label's.
-        min_region: connected regions of fewer pixels become *ignored*; 0 keeps all. Regions that hold a coarse label
-            stay.
-        confidence: store a quantised confidence map, so that the labels can be thresholded again.
+        drop: names of classes that become *ignored*, whoever gives them.
+        min_region: connected regions of fewer pixels become *ignored*, unless they hold a coarse label; 0 keeps all.
+        confidence: store confidence maps, so that other thresholds can be applied later.
         levels: lower bounds of the stored levels, ascending, each above 0 and below 1; one more level lies below them.
-        confidence_stride: each stored value covers this many pixels in height and width (the lowest of them); None for
-            4 in images of a megapixel and more, and 2 in smaller ones. With 1, thresholding again gives exactly the
-            labels of a run with that threshold.
+        confidence_stride: a stored value covers a square of this many pixels a side, and is the lowest of them; None
+            for 4 in images of a megapixel and more, and 2 in smaller ones. With 1, other thresholds give exactly the
+            labels of a run with these thresholds.
     """
 
     threshold: float = Field(0.5, ge=0, le=1)
@@ -90,30 +87,44 @@ class AutolabelConfig(Config):
     def _one_rule_a_class(self) -> "AutolabelConfig":
         both = sorted(set(self.class_thresholds) & set(self.class_keep))
         if both:
-            raise ValueError(f"class {both[0]!r} has both a threshold and a share to keep; give one")
+            raise ValueError(f"class {both[0]!r} has both a threshold and a fraction to keep; give one of them")
         return self
 
     @property
     def chooses(self) -> bool:
-        """Whether a threshold is chosen by the share that it keeps."""
+        """Whether a threshold is to be chosen by the fraction that it keeps."""
         return self.keep is not None or bool(self.class_keep)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """All class names that are mentioned."""
+        """All class names in these settings."""
         return (*self.class_thresholds, *self.class_keep, *self.class_coarse, *self.drop)
 
     @property
     def stored_levels(self) -> tuple[float, ...]:
-        """Lower bounds of all stored values: 0, ``levels``, and 1 for pixels of the coarse label."""
+        """Lower bounds of all stored levels: 0, ``levels``, and 1 for pixels with a coarse label."""
         return (0.0, *self.levels, 1.0)
+
+    def deciding(self, scales: Sequence[float], coarse: str | None, frame: str | None) -> dict[str, Any]:
+        """All that decides a label beside the teacher, as plain values; settings without effect are left out.
+
+        Args:
+            scales: of the teacher.
+            coarse: digest of how coarse labels are read; None without them.
+            frame: digest of the frame mask; None without it.
+        """
+        idle = {"coarse", "class_coarse"} if coarse is None else set()
+        idle |= set() if self.chooses else {"keep", "class_keep", "keep_sample"}
+        idle |= set() if self.confidence else {"levels", "confidence_stride"}
+        values = self.model_dump(mode="json", exclude=idle)
+        return values | {"scales": sorted(scales), "drop": sorted(self.drop), "coarse_labels": coarse, "frame": frame}
 
 
 def check_class_names(config: AutolabelConfig, space: LabelSpace) -> None:
-    """Make sure that each class that the settings mention is one of the label space.
+    """Make sure that the label space has each class that the settings name.
 
     Raises:
-        UserError: one is not.
+        UserError: it lacks one.
     """
     for name in config.class_names:
         if name not in space.names:
@@ -122,14 +133,6 @@ def check_class_names(config: AutolabelConfig, space: LabelSpace) -> None:
             )
 
 
-def by_class(space: LabelSpace, default: float, values: Mapping[str, float]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """A value for each train id, (256,) float32: ``values`` by class name, else ``default``."""
-    table = np.full(256, default, dtype=np.float32)
-    for train_id, name in enumerate(space.names):
-        table[train_id] = values.get(name, default)
-    return table
-
-
 def digest(values: Any) -> str:
-    """Short fingerprint of plain values: equal values have equal digests."""
+    """Short digest of plain values; equal values have equal digests."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -16,7 +16,7 @@ from polyscale.autolabel.settings import digest
 from polyscale.config import validate
 from polyscale.data.camvid import camvid_splits
 from polyscale.data.folders import FileData, FolderConfig, find_files, folder_splits
-from polyscale.data.images import IMAGE_SUFFIXES
+from polyscale.data.images import IMAGE_SUFFIXES, open_image
 from polyscale.data.items import DataError
 from polyscale.data.layout import first_three, leads_back, stands_in_list
 from polyscale.data.open import DATA_FILE, StreetsConfig, data_config, open_data
@@ -24,7 +24,7 @@ from polyscale.errors import UserError
 from polyscale.files import check_name
 from polyscale.labels import IGNORE, LabelSpace
 
-__all__ = ["CoarseLabels", "Source", "find_source"]
+__all__ = ["CoarseLabels", "Source", "find_source", "read_frame"]
 
 
 class Source(NamedTuple):
@@ -194,6 +194,22 @@ def _check_neighbours(paths: dict[str, Path]) -> None:
         for other in sorted(folder.iterdir()):
             if other.suffix.lower() in IMAGE_SUFFIXES and other.with_suffix("") in stems and other not in given:
                 raise UserError(f"{other} has the name of an image that is to be labelled, but is not; rename one")
+
+
+def read_frame(path: Path) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """The pixels of a frame mask that may be labelled, (H, W): those that are not 0.
+
+    Raises:
+        UserError: it is no image, or 0 everywhere.
+    """
+    with open_image(path) as image:
+        image.load()
+        # Of a palette the index counts, as in masks; of colours the brightness.
+        grey = image if image.mode in ("1", "L", "P") else image.convert("L")
+        found: np.ndarray[Any, np.dtype[np.bool_]] = np.asarray(grey) != 0
+    if not found.any():
+        raise UserError(f"the frame mask {path} is 0 everywhere: nothing would be labelled; 0 means ignored")
+    return found
 
 
 class CoarseLabels:

@@ -131,7 +131,7 @@ def _example(
     from polyscale.pictures import error_map, heat_map
     from polyscale.report import Example, Picture, Strip
 
-    sample, true = auto.read(image.place), truth.read(image.truth_place).labels
+    sample, true = auto.read(image.auto_index), truth.read(image.truth_index).labels
     labels = sample.labels
     assert labels is not None
     assert true is not None

@@ -15,6 +15,7 @@ from PIL import Image
 
 from polyscale.data.images import bits_of, load, open_image, to_rgb
 from polyscale.data.items import DataError
+from polyscale.data.png import write_index_png
 from polyscale.errors import UserError
 from polyscale.files import write_atomically
 from polyscale.labels import IGNORE, LabelSpace
@@ -128,14 +129,15 @@ def write_mask(
     """
     labels = np.asarray(train_ids).astype(np.uint8)
     ids = label_space.decode(labels)
-    image = Image.fromarray(np.ascontiguousarray(ids))
     if palette and ids.dtype == np.uint8:
-        colors = np.zeros((256, 3), dtype=np.uint8)
+        # No longer than needed: it is a large part of a small file.
+        colors = np.zeros((int(ids.max(initial=0)) + 1, 3), dtype=np.uint8)
         for item in label_space.classes:
-            colors[[number for number in item.ids if number < 256]] = item.color
-        image.putpalette(colors.tobytes())
+            colors[[number for number in item.ids if number < len(colors)]] = item.color
+        write_index_png(path, ids, colors)
+        return
     with write_atomically(path) as temporary:
-        image.save(temporary, format="PNG", optimize=True)
+        Image.fromarray(np.ascontiguousarray(ids)).save(temporary, format="PNG", optimize=True)
 
 
 def _refuse_jpeg(path: str | Path, image: Image.Image) -> None:

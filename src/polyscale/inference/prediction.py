@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from polyscale import pictures
+from polyscale.data.masks import write_mask
 from polyscale.errors import UserError
 from polyscale.files import write_atomically
 from polyscale.labels import LabelSpace
@@ -81,8 +82,10 @@ class Prediction:
         check_outputs(outputs)
         folder = Path(folder)
         files: list[tuple[Path, Image.Image]] = []
+        written = []
         if "labels" in outputs:
-            files.append((folder / "labels" / f"{name}.png", self.labels_image()))
+            written.append(folder / "labels" / f"{name}.png")
+            write_mask(written[0], self.labels, self.label_space)
         if "overlay" in outputs:
             suffix = "jpg" if max(self.labels.shape) <= _LONGEST_JPEG else "png"
             files.append((folder / "overlay" / f"{name}.{suffix}", self.overlay()))
@@ -97,7 +100,7 @@ class Prediction:
             with write_atomically(path) as temporary:
                 # Full colour resolution in JPEG (PNG takes no notice): thin classes would lose their colour otherwise.
                 picture.save(temporary, quality=92, subsampling=0)
-        return [path for path, _ in files]
+        return [*written, *(path for path, _ in files)]
 
 
 def check_outputs(outputs: Sequence[str]) -> None:

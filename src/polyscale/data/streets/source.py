@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from polyscale.data.masks import write_mask
 from polyscale.data.streets.coarse import coarse_labels
 from polyscale.data.streets.scene import STREETS, Scene, checked_size, draw_scene
 from polyscale.errors import UserError
@@ -203,14 +204,10 @@ def _claim(folder: Path, arguments: dict[str, Any]) -> None:
 
 
 def _write_scene(paths: Mapping[str, Path], scene: Scene, seed: int, index: int) -> None:
-    palette = np.zeros((256, 3), dtype=np.uint8)
-    palette[: STREETS.num_classes] = STREETS.palette
     for kind, path in paths.items():
         if kind == "images":
-            picture = Image.fromarray(scene.image)
+            with write_atomically(path) as temporary:
+                Image.fromarray(scene.image).save(temporary, format="PNG", compress_level=3)
         else:
             labels = scene.labels if kind == "masks" else coarse_labels(scene.labels, seed=[seed, index])
-            picture = Image.fromarray(labels)
-            picture.putpalette(palette.tobytes())
-        with write_atomically(path) as temporary:
-            picture.save(temporary, format="PNG", compress_level=3)
+            write_mask(path, labels, STREETS)
