@@ -265,3 +265,19 @@ def test_a_gpu_gives_the_same_scores(fakes):
         moved = (torch.tensor(scores.confusion) - torch.tensor(on_gpu.rows[name].confusion)).abs().sum()
         assert moved <= 0.01 * scores.num_pixels, name
     assert on_gpu.attention.overall == pytest.approx(on_cpu.attention.overall, abs=1e-4)
+
+
+def test_paths_and_predictors_stand_for_networks_and_data(tmp_path):
+    """What a user holds: a checkpoint's path, a run's folder, a predictor, the path of a data set."""
+    from polyscale.data.streets import STREETS, write_streets
+    from polyscale.inference.predictor import load
+    from polyscale.models import ModelConfig, build_model, save_checkpoint
+
+    write_streets(tmp_path / "data", {"train": 1, "val": 2}, size=(64, 96))
+    torch.manual_seed(0)
+    tiny = {"backbone": {"name": "tiny"}, "decoder": {"kind": "light", "light_channels": 8}}
+    save_checkpoint(tmp_path / "run/best.safetensors", build_model(ModelConfig.model_validate(tiny), STREETS), STREETS)
+    one = evaluate(tmp_path / "run" / "best.safetensors", tmp_path / "data", (1,))
+    assert one.metadata["num_images"] == 2
+    for network in (tmp_path / "run", str(tmp_path / "run"), load(tmp_path / "run", "cpu")):
+        assert evaluate(network, tmp_path / "data", (1,)).rows == one.rows

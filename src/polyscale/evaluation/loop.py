@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -45,9 +46,21 @@ __all__ = ["evaluate"]
 Views = dict[float, View]
 
 
+class HasNetwork(Protocol):
+    """What holds a network and its classes, such as a ``Predictor``."""
+
+    @property
+    def model(self) -> MultiScale:
+        """The network."""
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """Its classes."""
+
+
 def evaluate(
-    model: MultiScale,
-    data: "SegmentationData",
+    model: "MultiScale | str | Path | HasNetwork",
+    data: "SegmentationData | str | Path",
     scales: Sequence[float] | None = None,
     *,
     flip: bool = False,
@@ -67,8 +80,8 @@ def evaluate(
     result.
 
     Args:
-        model: the network.
-        data: items with masks.
+        model: the network; a ``Predictor``; or what stands for a checkpoint (a file, a run's folder, a name).
+        data: items with masks; or the path of a data set, whose split val is taken where it has one.
         scales: 1 among them; by default the network's ``eval_scales``. With ``compare`` a network that looks at scale 1
             only may be given several; its own row keeps scale 1.
         flip: the network's own result is the mean of the probabilities of the image and of its mirrored pass.
@@ -89,6 +102,12 @@ def evaluate(
             data set is empty, or the network's output is not finite.
     """
     started = time.perf_counter()
+    model, known = _network(model)
+    label_space = label_space or known
+    if isinstance(data, str | Path):
+        from polyscale.data import list_splits, open_data
+
+        data = open_data(data, "val" if "val" in list_splits(data) else None, label_space)
     space = data.label_space
     ordered, own = choose_scales(model, scales, compare)
     check_items(data)
@@ -144,6 +163,18 @@ def evaluate(
     }
     computed = {name: scores.compute() for name, scores in rows.items()}
     return Evaluation(computed, attention.compute() if attention is not None else None, metadata)
+
+
+def _network(model: MultiScale | str | Path | HasNetwork) -> tuple[MultiScale, LabelSpace | None]:
+    """The network that is meant, and its classes where they are known."""
+    if isinstance(model, MultiScale):
+        return model, None
+    if isinstance(model, str | Path):
+        from polyscale.models.checkpoint import load_checkpoint
+
+        checkpoint = load_checkpoint(model)
+        return checkpoint.model, checkpoint.label_space
+    return model.model, model.label_space
 
 
 @dataclass(frozen=True)

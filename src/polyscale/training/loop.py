@@ -9,10 +9,10 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from accelerate import Accelerator
@@ -20,6 +20,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor
 
+from polyscale.config import load_config, validate
 from polyscale.crops.loader import Batch, TrainingCrops, build_loader, number_of_workers
 from polyscale.data import SegmentationData
 from polyscale.errors import UserError
@@ -54,7 +55,7 @@ class TrainingResult(NamedTuple):
 
 
 def train(
-    config: ExperimentConfig,
+    config: ExperimentConfig | str | Path | Mapping[str, Any] | Sequence[str | Path],
     out: str | Path,
     resume: bool = False,
     listener: Listener | None = None,
@@ -65,7 +66,7 @@ def train(
     itself.
 
     Args:
-        config: the run.
+        config: the run; a recipe's path or several, later ones win; or the keys of a recipe as a dictionary.
         out: its folder.
         resume: continue the run in ``out``; where there is none yet, start it.
         listener: told of progress.
@@ -73,13 +74,25 @@ def train(
     Raises:
         UserError: data that cannot be used, an ``out`` that holds a run already, a loss that is not finite.
     """
-    out = Path(out)
+    out, config = Path(out), _recipe(config)
     resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     check_folder(out)
     with contextlib.ExitStack() as stack:
         if os.environ.get("RANK", "0") == "0":
             stack.enter_context(locked(out / ".lock", f"another run is training into {out}; choose another --out"))
         return _train(config, out, resume, listener or Silent())
+
+
+def _recipe(config: ExperimentConfig | str | Path | Mapping[str, Any] | Sequence[str | Path]) -> ExperimentConfig:
+    match config:
+        case ExperimentConfig():
+            return config
+        case str() | Path():
+            return load_config(ExperimentConfig, [config])
+        case Mapping():
+            return validate(ExperimentConfig, dict(config))
+        case _:
+            return load_config(ExperimentConfig, config)
 
 
 def _train(config: ExperimentConfig, out: Path, resume: bool, listener: Listener) -> TrainingResult:
