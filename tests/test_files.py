@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from polyscale.errors import UserError
-from polyscale.files import check_name, inside, locked
+from polyscale.files import check_name, inside, locked, walk_files
 
 fcntl = pytest.importorskip("fcntl")
 
 HOLD = """
 import os, sys, time
 from pathlib import Path
-from polyscale.files import locked
+from polyscale.files import locked, walk_files
 with locked(Path(sys.argv[1]), ""):
     child = os.fork()
     if child == 0:
@@ -132,3 +132,28 @@ def test_a_link_is_followed_only_where_it_is_the_folder_itself(tmp_path: Path) -
     for name in ("l", "l/a/b", "a/f"):
         with pytest.raises(UserError, match="is a symbolic link"):
             inside(tmp_path / "out", name)
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def test_a_walk_is_sorted_and_leaves_hidden_names_out(tmp_path):
+    touch(tmp_path, "b.PNG", "a.png", "x/c.jpg", "x/y/d.png", ".hidden.png", ".cache/e.png", "notes.txt")
+    assert list(walk_files(tmp_path, (".png", ".jpg"))) == ["a.png", "b.PNG", "x/c.jpg", "x/y/d.png"]
+    assert "notes.txt" in list(walk_files(tmp_path))
+
+
+def test_a_walk_follows_links_but_not_in_circles(tmp_path):
+    touch(tmp_path, "elsewhere/a.png", "images/b.png", "images/deep/c.png")
+    (tmp_path / "images/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "images/deep/up").symlink_to(tmp_path / "images")
+    assert list(walk_files(tmp_path / "images")) == ["b.png", "deep/c.png", "linked/a.png"]
+
+
+def test_a_walk_leaves_closed_and_marked_folders_out(tmp_path):
+    touch(tmp_path, "a.png", "out/b.png", "labels/autolabel.json", "labels/masks/c.png", "more/d.png")
+    found = walk_files(tmp_path, (".png",), closed=[(tmp_path / "out").resolve()], unless="autolabel.json")
+    assert list(found) == ["a.png", "more/d.png"]

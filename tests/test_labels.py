@@ -198,3 +198,26 @@ def test_a_key_of_the_data_file_is_told_where_it_belongs(tmp_path, key):
     path.write_text(f"classes: [{{name: a, color: [1, 2, 3]}}]\n{key}: true\n")
     with pytest.raises(UserError, match=rf"{key} is about files, .* data\.yaml in the same folder"):
         LabelSpace.from_yaml(path)
+
+
+def space_of(*names):
+    return LabelSpace(classes=tuple(LabelClass(name=name, color=(0, 0, 0)) for name in names))
+
+
+def test_classes_are_matched_by_name_in_upper_or_lower_case():
+    match = space_of("road", "sky", "Pole").match(space_of("pole", "ROAD", "car"))
+    assert match.table[:4].tolist() == [2, 0, IGNORE, IGNORE]
+    assert (match.lacking, match.strange) == (("sky",), ("car",))
+    assert not match.same_classes
+
+
+def test_the_order_of_classes_is_told_apart_from_the_classes():
+    match = space_of("road", "sky").match(space_of("Sky", "road"))
+    assert match.same_classes
+    assert not match.same_order
+    assert space_of("road", "sky").match(space_of("Road", "Sky")).same_order
+    assert not space_of("road").match(space_of("road", "sky")).same_order
+
+
+def test_classes_that_differ_by_case_alone_keep_their_own_name():
+    assert space_of("bus", "Bus").match(space_of("Bus", "bus")).table[:2].tolist() == [1, 0]

@@ -4,13 +4,13 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from polyscale.errors import UserError
 
-__all__ = ["check_folder", "check_name", "inside", "locked", "remove_leftovers", "write_atomically"]
+__all__ = ["check_folder", "check_name", "inside", "locked", "remove_leftovers", "walk_files", "write_atomically"]
 
 _HELD: set[Path] = set()
 """By this process: the system's locks are between processes."""
@@ -115,6 +115,42 @@ def remove_leftovers(folder: str | Path) -> None:
     for path in Path(folder).glob(".*.tmp*"):
         if re.fullmatch(r"\..*\.[0-9a-f]{12}\.tmp(\.[^.]*)?", path.name):
             path.unlink(missing_ok=True)
+
+
+def walk_files(
+    folder: str | Path, suffixes: Sequence[str] = (), *, closed: Collection[Path] = (), unless: str | None = None
+) -> Iterator[str]:
+    """Files below a folder, at any depth: relative to it, with ``/`` between the parts, sorted folder by folder.
+
+    Names that begin with a dot are left out. Links to folders are followed, but not to where the walk has been.
+
+    Args:
+        folder: where to begin.
+        suffixes: in lower case, such as ``.png``; only files that end so. None are all.
+        closed: folders that are not searched, resolved.
+        unless: a folder that holds a file of this name is not searched.
+    """
+    base, endings = str(folder), tuple(suffixes)
+    for here, folders, names in os.walk(base, followlinks=True):
+        if unless in names or (closed and Path(here).resolve() in closed):
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and not _leads_back(base, here, name))
+        below = Path(here).relative_to(base).as_posix()
+        prefix = "" if below == "." else f"{below}/"
+        for name in sorted(names):
+            if not name.startswith(".") and (not endings or name.lower().endswith(endings)):
+                yield prefix + name
+
+
+def _leads_back(base: str, here: str, name: str) -> bool:
+    """Whether the folder ``name`` in ``here`` is a link to where a walk from ``base`` to ``here`` has been."""
+    link = Path(here, name)
+    if not link.is_symlink():
+        return False
+    target = link.resolve()
+    passed = [Path(here), *Path(here).parents[: len(Path(here).relative_to(base).parts)]]
+    return passed[0].resolve().is_relative_to(target) or any(folder.resolve() == target for folder in passed)
 
 
 def check_folder(folder: str | Path) -> None:

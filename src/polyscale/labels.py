@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -18,7 +18,7 @@ from polyscale.config import Config, dump_yaml, read_yaml, validate
 from polyscale.errors import UserError
 from polyscale.files import write_atomically
 
-__all__ = ["IGNORE", "LabelClass", "LabelSpace"]
+__all__ = ["IGNORE", "ClassMatch", "LabelClass", "LabelSpace"]
 
 IGNORE = 255
 """The train id of a pixel that counts neither in a loss nor in a score."""
@@ -37,6 +37,28 @@ class LabelClass(Config):
         if not all(0 <= channel <= 255 for channel in color):
             raise ValueError(f"a colour is three numbers from 0 to 255, got {color}")
         return color
+
+
+class ClassMatch(NamedTuple):
+    """How the classes of another label space are those of this one, by their names; see ``LabelSpace.match``."""
+
+    table: np.ndarray[Any, np.dtype[np.uint8]]
+    """(256,) train ids of the other space to those of this one; ``IGNORE`` where there is no such class."""
+    lacking: tuple[str, ...]
+    """Classes of this space that the other one has not."""
+    strange: tuple[str, ...]
+    """Classes of the other space that this one has not."""
+
+    @property
+    def same_classes(self) -> bool:
+        """Whether both have the same classes, in whatever order."""
+        return not self.lacking and not self.strange
+
+    @property
+    def same_order(self) -> bool:
+        """Whether both have the same classes in the same order, so that train ids mean the same."""
+        known = self.table[self.table != IGNORE]
+        return self.same_classes and np.array_equal(known, np.arange(len(known)))
 
 
 class LabelSpace(Config):
@@ -163,6 +185,26 @@ class LabelSpace(Config):
         table = np.zeros((256, 3), dtype=np.uint8)
         table[: self.num_classes] = self.palette
         return np.asarray(table[train_ids])
+
+    def match(self, other: "LabelSpace") -> ClassMatch:
+        """Match the classes of another label space to those of this one: by name, in upper or lower case.
+
+        Example:
+            >>> first = LabelSpace(classes=tuple(LabelClass(name=n, color=(0, 0, 0)) for n in ("road", "sky")))
+            >>> other = LabelSpace(classes=tuple(LabelClass(name=n, color=(0, 0, 0)) for n in ("Sky", "car", "road")))
+            >>> first.match(other).table[:3].tolist(), first.match(other).strange
+            ([1, 255, 0], ('car',))
+        """
+        places = {name.casefold(): place for place, name in reversed(list(enumerate(self.names)))}
+        places |= {name: place for place, name in enumerate(self.names)}
+        found = [places.get(name, places.get(name.casefold(), IGNORE)) for name in other.names]
+        table = np.full(256, IGNORE, dtype=np.uint8)
+        table[: len(found)] = found
+        return ClassMatch(
+            table,
+            tuple(name for place, name in enumerate(self.names) if place not in found),
+            tuple(name for name, place in zip(other.names, found, strict=True) if place == IGNORE),
+        )
 
     @property
     def digest(self) -> str:

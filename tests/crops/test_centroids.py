@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from polyscale.crops.centroids import class_centroids, tile_centroids
-from polyscale.data.items import Item, Sample
+from polyscale.data.items import Item, Sample, SegmentationData
 from polyscale.data.open import open_data
 from polyscale.errors import UserError
 from polyscale.labels import IGNORE, LabelClass, LabelSpace
@@ -13,16 +13,13 @@ from polyscale.labels import IGNORE, LabelClass, LabelSpace
 SPACE = LabelSpace(name="three", classes=tuple(LabelClass(name=n, color=(i, i, i)) for i, n in enumerate("abc")))
 
 
-class MaskFolder:
+class MaskFolder(SegmentationData):
     """The least that is a data set: PNG masks of train ids, all of whose images are black; counts what is read."""
 
     def __init__(self, folder: Path, label_space=SPACE):
         self.label_space = label_space
         self.items = [Item(path.stem, path, path) for path in sorted(folder.glob("*.png"))]
         self.num_read = 0
-
-    def __len__(self):
-        return len(self.items)
 
     def read(self, index):
         self.num_read += 1

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from polyscale.config import validate
-from polyscale.crops import MixConfig, class_centroids, open_mix
+from polyscale.crops import MixConfig, class_centroids, open_training_data
 from polyscale.data import open_data
 from polyscale.errors import UserError
 from polyscale.labels import IGNORE, LabelClass, LabelSpace
@@ -55,7 +55,7 @@ def roots(tmp_path):
 def mix(roots, first=None, second=None, **options):
     fine, auto = roots
     sources = {"fine": {"data": fine, **(first or {})}, "auto": {"data": auto, **(second or {})}}
-    return open_mix(validate(MixConfig, {"kind": "mix", "sources": sources, **options}))
+    return open_training_data(validate(MixConfig, {"kind": "mix", "sources": sources, **options}))
 
 
 def test_items_stand_source_after_source(roots):
@@ -112,14 +112,14 @@ def test_balance_and_ratios_decide_the_length_of_an_epoch(roots):
 
 def test_weights_are_the_sources_times_the_confidence_of_the_pixel(roots):
     data = mix(roots, second={"weight": 0.5, "confidence_power": 2.0})
-    assert data.config.weighting == "pixel"
+    assert data.weighting == "pixel"
     assert data.read_weights(3, (12, 14)) == (1.0, None, None)
     weight, levels, factors = data.read_weights(5, (12, 14))
     assert weight == 0.5
     assert np.array_equal(levels, np.asarray(Image.open(f"{roots[1]}/confidence/01.png")))
     np.testing.assert_allclose(factors, [0.0, 0.25, 0.5625, 1.0])
-    assert mix(roots, second={"weight": 0.5}).config.weighting == "image"
-    assert mix(roots).config.weighting == "none"
+    assert mix(roots, second={"weight": 0.5}).weighting == "image"
+    assert mix(roots).weighting == "none"
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_confidence_stored_in_squares_is_spread_over_their_pixels(roots, tmp_pat
         ({"until_epoch": 2}, {}, "first source, 'fine', fills the epochs to the end and cannot have until_epoch"),
         ({"plain": False}, {}, "cannot have plain: false"),
         ({}, {"boost": {"car": -1}}, "sources.auto.boost: the weight of 'car' must be 0 or more"),
-        ({}, {"wight": 1}, "unknown key 'sources.auto.wight'; allowed here: data, ratio, weight"),
+        ({}, {"wight": 1}, "unknown key 'sources.auto.wight'; allowed here: ratio, weight"),
         ({}, {"ratio": 0}, "sources.auto.ratio: Input should be greater than 0"),
         ({}, {"data": "/nowhere"}, "sources.auto.data: no such data set: /nowhere"),
     ],

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from polyscale.data.camvid import CAMVID, CamVidConfig, camvid_splits, open_camvid
+from polyscale.data.camvid import CAMVID, CamVidConfig, camvid_splits
 from polyscale.errors import UserError
 from polyscale.labels import IGNORE
 
@@ -28,7 +28,7 @@ def names(data):
 
 
 def test_a_split_is_read_and_void_is_ignored(root):
-    data = open_camvid(CamVidConfig(root=root, split="train"))
+    data = CamVidConfig(root=root, split="train").open()
     assert names(data) == list(NAMES["train"])
     sample = data.read(0)
     assert sample.image.shape == (3, 4, 3)
@@ -37,7 +37,7 @@ def test_a_split_is_read_and_void_is_ignored(root):
 
 def test_the_label_space_is_camvids_whatever_lies_in_the_folder(root):
     (root / "label_space.yaml").write_text("classes: [{name: other, color: [0, 0, 0]}]")
-    assert open_camvid(CamVidConfig(root=root, split="val")).label_space == CAMVID
+    assert CamVidConfig(root=root, split="val").open().label_space == CAMVID
     assert CAMVID.num_classes == 11
     assert len({tuple(color) for color in CAMVID.palette.tolist()}) == 11
     assert CAMVID.decode(np.array([[0, 10, IGNORE]], np.uint8)).tolist() == [[0, 10, 11]]
@@ -45,37 +45,35 @@ def test_the_label_space_is_camvids_whatever_lies_in_the_folder(root):
 
 def test_sequences_can_be_held_out(root):
     config = CamVidConfig(root=root, split="train", exclude=("0006R0",))
-    assert names(open_camvid(config)) == ["0001TP_006690", "0016E5_00390"]
-    assert names(open_camvid(CamVidConfig(root=root, split="train", exclude=("0006R0*",)))) == names(
-        open_camvid(config)
-    )
-    held_out = open_camvid(CamVidConfig(root=root, split="train", include=("0006R0",)))
+    assert names(config.open()) == ["0001TP_006690", "0016E5_00390"]
+    assert names(CamVidConfig(root=root, split="train", exclude=("0006R0*",)).open()) == names(config.open())
+    held_out = CamVidConfig(root=root, split="train", include=("0006R0",)).open()
     assert names(held_out) == ["0006R0_f00930", "0006R0_f00960"]
 
 
 def test_a_misspelt_sequence_is_an_error(root):
     with pytest.raises(UserError, match=r"exclude pattern '0006RO\*' fits no image"):
-        open_camvid(CamVidConfig(root=root, split="train", exclude=("0006RO",)))
+        CamVidConfig(root=root, split="train", exclude=("0006RO",)).open()
 
 
 def test_several_splits_and_all_of_them(root):
-    both = open_camvid(CamVidConfig(root=root, split=("train", "val"), exclude=("0006R0",)))
+    both = CamVidConfig(root=root, split=("train", "val"), exclude=("0006R0",)).open()
     assert names(both) == ["train/0001TP_006690", "train/0016E5_00390", "val/0016E5_07959"]
-    assert len(open_camvid(CamVidConfig(root=root))) == 5
+    assert len(CamVidConfig(root=root).open()) == 5
     assert camvid_splits(root) == ("train", "val")
 
 
 def test_a_split_that_is_not_there_is_named(root):
     with pytest.raises(UserError, match=r"no folder .*test for the images; .* has the folders train, trainannot, val"):
-        open_camvid(CamVidConfig(root=root, split="test"))
+        CamVidConfig(root=root, split="test").open()
     with pytest.raises(UserError, match="no such data folder"):
-        open_camvid(CamVidConfig(root=root / "none"))
+        CamVidConfig(root=root / "none").open()
 
 
 def test_the_real_set_has_its_published_split(camvid):
-    train, val = (open_camvid(CamVidConfig(root=camvid, split=split)) for split in ("train", "val"))
+    train, val = (CamVidConfig(root=camvid, split=split).open() for split in ("train", "val"))
     assert (len(train), len(val)) == (367, 101)
-    assert len(open_camvid(CamVidConfig(root=camvid, split="train", include=("0006R0",)))) == 101
+    assert len(CamVidConfig(root=camvid, split="train", include=("0006R0",)).open()) == 101
     sample = val.read(0)
     assert sample.image.shape == (360, 480, 3)
     assert set(np.unique(sample.labels)) <= {*range(11), IGNORE}

@@ -205,6 +205,7 @@ def test_one_problem_of_many_files_is_one_row(root):
     assert len(report.to_json()["problems"]) == len(report.problems) >= 8
 
 
+@pytest.mark.filterwarnings("ignore::polyscale.data.left_out.PartialImageWarning")
 def test_bands_pages_and_frames_that_are_not_read_are_a_warning(root):
     image = RNG.integers(0, 256, (2, 2, 4), dtype=np.uint8)
     Image.fromarray(image, "RGBX").save(root / "images/train/b.tif")

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from polyscale.config import validate
-from polyscale.data.folders import FolderConfig, MissingLabelSpaceError, folder_splits, open_folder
+from polyscale.data.folders import FolderConfig, MissingLabelSpaceError, folder_splits
 from polyscale.data.items import DataError
 from polyscale.errors import UserError
 from polyscale.labels import IGNORE, LabelClass, LabelSpace
@@ -28,6 +28,10 @@ def save(path, pixels, **options):
     Image.fromarray(pixels).save(path, **options)
 
 
+def opened(config, label_space=None, lenient=False):
+    return config.open(label_space, lenient)
+
+
 @pytest.fixture
 def root(tmp_path):
     SPACE.to_yaml(tmp_path / "label_space.yaml")
@@ -46,7 +50,7 @@ def names(data):
 
 def test_split_folders_give_samples_with_train_ids(root):
     plain(root, "train/b", "train/city/a", "val/c")
-    data = open_folder(FolderConfig(root=root, split="train"))
+    data = opened(FolderConfig(root=root, split="train"))
     assert names(data) == ["b", "city/a"]
     assert data.label_space == SPACE
     sample = data.read(1)
@@ -58,23 +62,23 @@ def test_split_folders_give_samples_with_train_ids(root):
 
 def test_without_a_split_all_images_are_read(root):
     plain(root, "train/b", "val/c")
-    assert names(open_folder(FolderConfig(root=root))) == ["train/b", "val/c"]
+    assert names(opened(FolderConfig(root=root))) == ["train/b", "val/c"]
 
 
 def test_several_splits_keep_their_names_apart_and_patterns_mean_names_within(root):
     plain(root, "train/b", "train/a1", "val/b")
     config = FolderConfig(root=root, split=("train", "val"))
-    assert names(open_folder(config)) == ["train/a1", "train/b", "val/b"]
-    assert names(open_folder(config.model_copy(update={"exclude": ("a*",)}))) == ["train/b", "val/b"]
-    assert names(open_folder(config.model_copy(update={"exclude": ("train/b",)}))) == ["train/a1", "val/b"]
+    assert names(opened(config)) == ["train/a1", "train/b", "val/b"]
+    assert names(opened(config.model_copy(update={"exclude": ("a*",)}))) == ["train/b", "val/b"]
+    assert names(opened(config.model_copy(update={"exclude": ("train/b",)}))) == ["train/a1", "val/b"]
 
 
 def test_images_within_each_split(root):
     plain(root, "a", images="train/images", masks="train/masks")
     plain(root, "b", images="val/images", masks="val/masks")
-    assert names(open_folder(FolderConfig(root=root, split="val"))) == ["b"]
+    assert names(opened(FolderConfig(root=root, split="val"))) == ["b"]
     with pytest.raises(UserError, match="an images folder in each split; set split to one of train, val"):
-        open_folder(FolderConfig(root=root))
+        opened(FolderConfig(root=root))
 
 
 @pytest.mark.parametrize("place", ["train.txt", "splits/train.txt"])
@@ -82,7 +86,7 @@ def test_split_files_are_found_by_the_split(root, place):
     plain(root, "a", "b", "c")
     (root / place).parent.mkdir(exist_ok=True)
     (root / place).write_text("c\na\n")
-    assert names(open_folder(FolderConfig(root=root, split="train"))) == ["a", "c"]
+    assert names(opened(FolderConfig(root=root, split="train"))) == ["a", "c"]
     assert folder_splits(root) == ("train",)
 
 
@@ -90,13 +94,13 @@ def test_split_files_can_be_named(root):
     plain(root, "a", "b")
     (root / "lists").mkdir()
     (root / "lists/hold_out.lst").write_text("b\n")
-    assert names(open_folder(FolderConfig(root=root, split_file="lists/hold_out.lst"))) == ["b"]
+    assert names(opened(FolderConfig(root=root, split_file="lists/hold_out.lst"))) == ["b"]
     by_split = FolderConfig(root=root, split="hold_out", split_file="lists/{split}.lst")
-    assert names(open_folder(by_split)) == ["b"]
+    assert names(opened(by_split)) == ["b"]
     with pytest.raises(UserError, match=r"no such split file: .*lists/none\.lst"):
-        open_folder(by_split.model_copy(update={"split": "none"}))
+        opened(by_split.model_copy(update={"split": "none"}))
     with pytest.raises(UserError, match=r"has \{split\}, but no split is given"):
-        open_folder(by_split.model_copy(update={"split": None}))
+        opened(by_split.model_copy(update={"split": None}))
 
 
 def test_templates_of_cityscapes(root):
@@ -104,7 +108,7 @@ def test_templates_of_cityscapes(root):
         save(root / f"leftImg8bit/train/{stem}_leftImg8bit.png", IMAGE)
         save(root / f"gtFine/train/{stem}_gtFine_labelIds.png", MASK)
         save(root / f"gtFine/train/{stem}_gtFine_color.png", IMAGE)
-    data = open_folder(
+    data = opened(
         FolderConfig(
             root=root,
             split="train",
@@ -120,7 +124,7 @@ def test_templates_of_cityscapes(root):
 def test_masks_without_image_are_kept_for_the_check(root):
     plain(root, "a", "b")
     (root / "images/a.png").unlink()
-    assert open_folder(FolderConfig(root=root)).orphans == (root / "masks/a.png",)
+    assert opened(FolderConfig(root=root)).orphans == (root / "masks/a.png",)
 
 
 def test_images_without_mask_are_refused_allowed_or_not_looked_for(root):
@@ -131,24 +135,24 @@ def test_images_without_mask_are_refused_allowed_or_not_looked_for(root):
     with pytest.raises(
         UserError, match=r"4 of 5 images in .* have no mask: .*a\.png, .*b\.png, .*c\.png and 1 more; add"
     ) as caught:
-        open_folder(config)
+        opened(config)
     assert caught.value.kind == "missing"
-    lenient = open_folder(config, lenient=True)
+    lenient = opened(config, lenient=True)
     assert lenient.masks_required
     assert lenient.read(0).labels is None
-    optional = open_folder(config.model_copy(update={"masks": "optional"}))
+    optional = opened(config.model_copy(update={"masks": "optional"}))
     assert [item.mask is None for item in optional.items] == [True, True, True, False, True]
     assert optional.read(3).labels is not None
-    none = open_folder(config.model_copy(update={"masks": "none"}))
+    none = opened(config.model_copy(update={"masks": "none"}))
     assert [item.mask for item in none.items] == [None] * 5
 
 
 @pytest.mark.parametrize("masks", ["optional", "none"])
 def test_without_masks_no_folder_of_masks_is_needed(root, masks):
     save(root / "images/a.png", IMAGE)
-    assert open_folder(FolderConfig(root=root, masks=masks)).read(0).labels is None
+    assert opened(FolderConfig(root=root, masks=masks)).read(0).labels is None
     with pytest.raises(UserError, match=r"no folder .*masks for the masks"):
-        open_folder(FolderConfig(root=root))
+        opened(FolderConfig(root=root))
 
 
 def test_a_mask_of_another_size_is_refused(root):
@@ -157,7 +161,7 @@ def test_a_mask_of_another_size_is_refused(root):
     with pytest.raises(
         DataError, match=r"masks/a\.png is 6 x 3 pixels, but .*images/a\.png is 6 x 4; a mask has one id"
     ) as caught:
-        open_folder(FolderConfig(root=root)).read(0)
+        opened(FolderConfig(root=root)).read(0)
     assert caught.value.kind == "size"
 
 
@@ -167,9 +171,9 @@ def test_a_mask_of_the_image_before_its_rotation_is_explained(root):
     save(root / "images/a.png", IMAGE, exif=exif)
     save(root / "masks/a.png", MASK)
     with pytest.raises(UserError, match="shown rotated by its EXIF data while the mask fits the stored pixels"):
-        open_folder(FolderConfig(root=root)).read(0)
+        opened(FolderConfig(root=root)).read(0)
     save(root / "masks/a.png", np.rot90(MASK, -1).copy())
-    np.testing.assert_array_equal(open_folder(FolderConfig(root=root)).read(0).labels, np.rot90(LABELS, -1))
+    np.testing.assert_array_equal(opened(FolderConfig(root=root)).read(0).labels, np.rot90(LABELS, -1))
 
 
 def test_ids_outside_the_label_space_name_the_mask(root):
@@ -178,7 +182,7 @@ def test_ids_outside_the_label_space_name_the_mask(root):
     with pytest.raises(
         DataError, match=r"masks/a\.png: ids outside the label space 'two': 1 \(4 px\), 8 \(12 px\)"
     ) as caught:
-        open_folder(FolderConfig(root=root)).read(0)
+        opened(FolderConfig(root=root)).read(0)
     assert caught.value.kind == "ids"
 
 
@@ -190,7 +194,7 @@ def test_a_palette_mask_is_read_as_ids_and_an_rgb_mask_is_refused(root):
     (root / "masks").mkdir()
     palette.save(root / "masks/a.png")
     palette.convert("RGB").save(root / "masks/b.png")
-    data = open_folder(FolderConfig(root=root))
+    data = opened(FolderConfig(root=root))
     np.testing.assert_array_equal(data.read(0).labels, LABELS)
     with pytest.raises(UserError, match=r"masks/b\.png holds colours .* color_coded: true"):
         data.read(1)
@@ -201,7 +205,7 @@ def test_16_bit_masks_use_16_bit_ids(root):
     space.to_yaml(root / "label_space.yaml")
     save(root / "images/a.png", IMAGE)
     save(root / "masks/a.png", np.where(MASK == 7, 1007, 0).astype(np.uint16))
-    labels = open_folder(FolderConfig(root=root)).read(0).labels
+    labels = opened(FolderConfig(root=root)).read(0).labels
     np.testing.assert_array_equal(labels, np.where(MASK == 7, 0, IGNORE))
 
 
@@ -211,8 +215,8 @@ def test_colour_coded_masks(root):
     colors[0, 0] = (1, 1, 1)
     save(root / "masks/a.png", colors)
     with pytest.raises(UserError, match=r"\(1, 1, 1\) \(1 px\)"):
-        open_folder(FolderConfig(root=root, color_coded=True)).read(0)
-    labels = open_folder(FolderConfig(root=root, color_coded=True, ignore_colors=((0, 0, 0), (1, 1, 1)))).read(0).labels
+        opened(FolderConfig(root=root, color_coded=True)).read(0)
+    labels = opened(FolderConfig(root=root, color_coded=True, ignore_colors=((0, 0, 0), (1, 1, 1)))).read(0).labels
     assert labels[0].tolist() == [IGNORE, 0, 0, 1, 1, IGNORE]
 
 
@@ -220,18 +224,18 @@ def test_the_label_space_is_named_found_or_given(root, monkeypatch):
     plain(root, "a")
     named = SPACE.model_copy(update={"name": "named"})
     named.to_yaml(root / "spaces/other.yaml")
-    assert open_folder(FolderConfig(root=root, label_space="spaces/other.yaml")).label_space.name == "named"
-    assert open_folder(FolderConfig(root=root, label_space="cityscapes")).label_space.num_classes == 19
+    assert opened(FolderConfig(root=root, label_space="spaces/other.yaml")).label_space.name == "named"
+    assert opened(FolderConfig(root=root, label_space="cityscapes")).label_space.num_classes == 19
     monkeypatch.chdir(root / "spaces")
-    assert open_folder(FolderConfig(root=root, label_space="other.yaml")).label_space.name == "named"
+    assert opened(FolderConfig(root=root, label_space="other.yaml")).label_space.name == "named"
     given = SPACE.model_copy(update={"name": "given"})
-    assert open_folder(FolderConfig(root=root), given).label_space.name == "two"
+    assert opened(FolderConfig(root=root), given).label_space.name == "two"
     (root / "label_space.yaml").unlink()
-    assert open_folder(FolderConfig(root=root), given).label_space.name == "given"
+    assert opened(FolderConfig(root=root), given).label_space.name == "given"
     with pytest.raises(MissingLabelSpaceError, match=r"has no label_space\.yaml: write one .*`polyscale data check "):
-        open_folder(FolderConfig(root=root))
+        opened(FolderConfig(root=root))
     with pytest.raises(UserError, match=r"no such file: none\.yaml"):
-        open_folder(FolderConfig(root=root, label_space="none.yaml"))
+        opened(FolderConfig(root=root, label_space="none.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -252,18 +256,18 @@ def test_a_wrong_config_is_one_line(values, message):
 
 def test_what_is_not_there_is_named(root):
     with pytest.raises(UserError, match=r"no such data folder: .*nowhere"):
-        open_folder(FolderConfig(root=root / "nowhere"))
+        opened(FolderConfig(root=root / "nowhere"))
     with pytest.raises(UserError, match=r"label_space\.yaml is a file, not a data folder"):
-        open_folder(FolderConfig(root=root / "label_space.yaml"))
+        opened(FolderConfig(root=root / "label_space.yaml"))
     plain(root, "train/a")
     with pytest.raises(UserError, match=r"has no split 'vall'; splits there: train"):
-        open_folder(FolderConfig(root=root, split="vall"))
+        opened(FolderConfig(root=root, split="vall"))
     (root / "images/train/a.png").unlink()
     with pytest.raises(UserError, match=r"there are no images in .* \(train\)"):
-        open_folder(FolderConfig(root=root, split="train"))
+        opened(FolderConfig(root=root, split="train"))
 
 
 def test_a_data_set_survives_the_way_to_a_worker(root):
     plain(root, "a")
-    data = pickle.loads(pickle.dumps(open_folder(FolderConfig(root=root))))
+    data = pickle.loads(pickle.dumps(opened(FolderConfig(root=root))))
     np.testing.assert_array_equal(data.read(0).labels, LABELS)

@@ -188,9 +188,8 @@ def test_first_three():
 @pytest.mark.parametrize("name", ["a\nb", "a\rb", "a\x1bb", "a\u2028b"])
 def test_a_name_with_a_line_break_is_refused_and_not_passed_over(tmp_path, name):
     touch(tmp_path, "images/plain.png", f"images/{name}.png")
-    with pytest.raises(UserError, match="has a line break or control character; rename it") as caught:
+    with pytest.raises(UserError, match="holds control characters, line breaks") as caught:
         list_template(tmp_path, "images/{name}", None, IMAGE_SUFFIXES, "image")
     assert name not in str(caught.value)
-    assert repr(f"{name}.png") == repr(name)[:-1] + ".png'"
     touch(tmp_path, f"others/{name}.txt", "others/plain.png")
     assert list(list_template(tmp_path, "others/{name}", None, IMAGE_SUFFIXES, "image")) == ["plain"]

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from polyscale.config import validate
-from polyscale.crops import AugmentConfig, Draw, MixConfig, open_mix
+from polyscale.crops import AugmentConfig, Draw, MixConfig, open_training_data
 from polyscale.crops.loader import Key, TrainingCrops, build_loader
 from polyscale.data import open_data
 from polyscale.errors import UserError
@@ -120,7 +120,7 @@ def test_a_crops_weights_lie_on_the_pixels_of_its_labels(auto: Path, squares: Pa
         Image.fromarray(np.where(labels < 3, labels + 1, 0).astype(np.uint8)).save(auto / "confidence" / path.name)
     data = {"kind": "folder", "root": str(squares), "split": "train"}
     sources = {"fine": {"data": data}, "auto": {"data": str(auto), "weight": 0.5, "confidence_power": 1}}
-    mix = open_mix(validate(MixConfig, {"sources": sources}))
+    mix = open_training_data(validate(MixConfig, {"sources": sources}))
     crops = TrainingCrops(mix, AugmentConfig(crop=(48, 40), scale=(0.5, 2.0), rand_augment=2), seed=1)
     table = torch.zeros(256)
     table[:3] = 0.5 * torch.tensor(LEVELS[1:])
@@ -141,7 +141,7 @@ def test_class_weights_count_pixels_as_often_as_the_mix_draws_them(mixed: dict[s
     mixed["loss"]["class_weights"] = "inverse-log"
     config = source(mixed, ratio=2.0)
     assert isinstance(config.data.train, MixConfig)
-    got = class_weights(config.loss, open_mix(config.data.train))
+    got = class_weights(config.loss, open_training_data(config.data.train))
     fine = open_data(config.data.train.sources["fine"].data)
     expected = inverse_log_weights(pixel_counts(fine) / 6 + 2 * pixel_counts(open_data(auto)) / 10)
     torch.testing.assert_close(got, expected)

@@ -58,7 +58,7 @@ class AttendResult:
         return Predictor(self.network, self.label_space)
 
 
-class _Part:
+class _Part(SegmentationData):
     """Some items of a data set."""
 
     def __init__(self, data: SegmentationData, indices: Sequence[int]) -> None:
@@ -66,14 +66,11 @@ class _Part:
         self.label_space: LabelSpace = data.label_space
         self.items: tuple[Item, ...] = tuple(data.items[index] for index in indices)
 
-    def __len__(self) -> int:
-        return len(self._indices)
-
     def read(self, index: int) -> Sample:
         return self._data.read(self._indices[index])
 
 
-def hold_out(data: SegmentationData, fraction: float) -> tuple[_Part, _Part]:
+def hold_out(data: SegmentationData, fraction: float) -> tuple[SegmentationData, SegmentationData]:
     """Training and held-out part of a data set.
 
     Four blocks of neighbours are held out, not single images: the frames of a video resemble their neighbours.

@@ -15,14 +15,15 @@ from polyscale.autolabel.folder import DESCRIPTION
 from polyscale.autolabel.settings import digest
 from polyscale.config import validate
 from polyscale.data.camvid import camvid_splits
-from polyscale.data.folders import FileData, FolderConfig, find_files, folder_splits
+from polyscale.data.file_data import FileData
+from polyscale.data.folders import FolderConfig, find_files, folder_splits
 from polyscale.data.images import IMAGE_SUFFIXES, open_image
 from polyscale.data.items import DataError
-from polyscale.data.layout import first_three, leads_back, stands_in_list
-from polyscale.data.open import DATA_FILE, StreetsConfig, data_config, open_data
+from polyscale.data.layout import first_three, stands_in_list
+from polyscale.data.open import DATA_FILE, data_config, open_data
 from polyscale.errors import UserError
-from polyscale.files import check_name
-from polyscale.labels import IGNORE, LabelSpace
+from polyscale.files import check_name, walk_files
+from polyscale.labels import LabelSpace
 
 __all__ = ["CoarseLabels", "Source", "find_source", "read_frame"]
 
@@ -59,7 +60,7 @@ def find_source(images: str | Path, out: str | Path) -> Source:
     if path.is_dir() and not _is_data_set(path):
         return _from_folder(path, Path(out))
     config = data_config(images)
-    if isinstance(config, StreetsConfig):
+    if not config.has_files:
         raise UserError(f"{images} is drawn when it is read; write it as files first with `polyscale data draw`")
     if isinstance(config, FolderConfig):
         items = find_files(config.model_copy(update={"masks": "none"})).items
@@ -83,20 +84,8 @@ def _is_data_set(path: Path) -> bool:
 def _from_folder(folder: Path, out: Path) -> Source:
     folder, closed = _absolute(folder), out.resolve()
     paths: dict[str, Path] = {}
-    for here, folders, names in os.walk(folder, followlinks=True):
-        if DESCRIPTION in names:
-            folders.clear()
-            continue
-        below = "" if Path(here) == folder else f"{Path(here).relative_to(folder).as_posix()}/"
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and Path(here, name).resolve() != closed and not leads_back(folder, here, name)
-        )
-        for name in sorted(names):
-            stem, suffix = os.path.splitext(name)  # noqa: PTH122 - one Path an image: there may be millions
-            if suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
-                _add(paths, below + stem, Path(here, name))
+    for name in walk_files(folder, IMAGE_SUFFIXES, closed=[closed], unless=DESCRIPTION):
+        _add(paths, os.path.splitext(name)[0], folder / name)  # noqa: PTH122 - one Path an image: there may be millions
     return _source(paths, str(folder))
 
 
@@ -226,7 +215,7 @@ class CoarseLabels:
 
     def __init__(self, where: str | Path, space: LabelSpace, names: Sequence[str]) -> None:
         config = data_config(where)
-        if isinstance(config, StreetsConfig):
+        if not config.has_files:
             raise UserError(f"{where} is drawn when it is read; write it as files first with `polyscale data draw`")
         if isinstance(config, FolderConfig):
             config = validate(FolderConfig, {**config.model_dump(), "masks": "optional"})
@@ -234,15 +223,14 @@ class CoarseLabels:
         assert isinstance(data, FileData)
         self._data = data
         theirs = data.label_space
-        missing = [name for name in theirs.names if name not in space.names]
-        if missing:
+        match = space.match(theirs)
+        if match.strange:
             raise UserError(
                 f"the coarse labels' label space {theirs.name!r} has classes that the teacher does not know: "
-                f"{first_three(missing)}; the teacher's are {', '.join(space.names)}"
+                f"{first_three(match.strange)}; the teacher's are {', '.join(space.names)}"
             )
         self.digest = digest(data.reading)
-        self._table = np.full(256, IGNORE, dtype=np.uint8)
-        self._table[: theirs.num_classes] = [space.names.index(name) for name in theirs.names]
+        self._table = match.table
         self._index = {item.name: number for number, item in enumerate(data.items) if item.mask is not None}
         if not any(name in self._index for name in names):
             raise UserError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from polyscale.crops.centroids import Centroids, class_centroids
     from polyscale.crops.loader import Batch, BatchPlan, TrainingCrops, build_loader
-    from polyscale.crops.mix import MixConfig, MixedData, SourceConfig, TrainDataConfig, open_mix
+    from polyscale.crops.mix import MixConfig, SourceConfig, TrainDataConfig, TrainingData, Weights, open_training_data
     from polyscale.crops.sampling import ClassUniformConfig, Draw, EpochSampler, SourceShare, shard
     from polyscale.crops.transforms import AugmentConfig, augment, augment_planes
 
@@ -22,16 +22,17 @@ __all__ = [
     "Draw",
     "EpochSampler",
     "MixConfig",
-    "MixedData",
     "SourceConfig",
     "SourceShare",
     "TrainDataConfig",
     "TrainingCrops",
+    "TrainingData",
+    "Weights",
     "augment",
     "augment_planes",
     "build_loader",
     "class_centroids",
-    "open_mix",
+    "open_training_data",
     "shard",
 ]
 
@@ -48,10 +49,11 @@ _HOMES = {
     ),
     "mix": (
         "MixConfig",
-        "MixedData",
         "SourceConfig",
         "TrainDataConfig",
-        "open_mix",
+        "TrainingData",
+        "Weights",
+        "open_training_data",
     ),
     "sampling": (
         "ClassUniformConfig",

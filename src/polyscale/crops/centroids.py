@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from polyscale.data.folders import FileData
 from polyscale.data.parallel import in_parallel, pixels_of
 from polyscale.errors import UserError
 from polyscale.files import write_atomically
@@ -149,8 +148,7 @@ def _compute(
     data: "SegmentationData", tile: int, workers: int, progress: Callable[[int, int], None] | None
 ) -> NDArray[np.int64]:
     def of_item(index: int) -> NDArray[np.int64]:
-        # An image of two megapixels takes longer to decode than its mask.
-        labels = data.read_labels(index) if isinstance(data, FileData) else data.read(index).labels
+        labels = data.read_labels(index)
         found = np.empty((0, 4), dtype=np.int64) if labels is None else tile_centroids(labels, tile)
         return np.column_stack([np.full(len(found), index, dtype=np.int64), found])
 

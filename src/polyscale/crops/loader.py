@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from polyscale.crops import AugmentConfig, Draw, EpochSampler, MixedData, augment, augment_planes, shard
+from polyscale.crops import AugmentConfig, Draw, EpochSampler, augment, augment_planes, open_training_data, shard
 from polyscale.data import SegmentationData
 from polyscale.data.left_out import stay_silent
 from polyscale.errors import UserError
@@ -62,7 +62,7 @@ class TrainingCrops(Dataset[Crop]):
     """Augmented crops of a data set, addressed by ``Key``."""
 
     def __init__(self, data: SegmentationData, config: AugmentConfig, seed: int) -> None:
-        self.data = data
+        self.data = open_training_data(data)
         self.config = config
         self.seed = seed
 
@@ -80,19 +80,14 @@ class TrainingCrops(Dataset[Crop]):
             raise UserError(f"{sample.name} has no mask; training needs one for each image")
         rng = np.random.default_rng([self.seed, key.epoch, key.draw.position])
         data, index, centre = self.data, key.draw.index, key.draw.centre
-        # What kind of weights there are is a matter of the whole mix: all processes compute alike.
-        weighting = data.config.weighting if isinstance(data, MixedData) else "none"
-        size = sample.labels.shape
-        weight, levels, factors = data.read_weights(index, size) if isinstance(data, MixedData) else (1.0, None, None)
-        if levels is None or factors is None:
+        factor, levels, table = data.read_weights(index, sample.labels.shape)
+        if levels is None or table is None:
             image, labels = augment(sample.image, sample.labels, self.config, rng, centre)
-            weights = torch.full(labels.shape if weighting == "pixel" else (), weight)
-            return Crop(image, labels, None if weighting == "none" else weights)
+            weights = torch.full(labels.shape if data.weighting == "pixel" else (), factor)
+            return Crop(image, labels, None if data.weighting == "none" else weights)
         planes = [(sample.labels, IGNORE), (levels, 0)]
         image, (target, seen) = augment_planes(sample.image, planes, self.config, rng, centre)
-        return Crop(
-            image, torch.from_numpy(target.astype(np.int64, order="C")), torch.from_numpy(weight * factors[seen])
-        )
+        return Crop(image, torch.from_numpy(target.astype(np.int64, order="C")), torch.from_numpy(factor * table[seen]))
 
 
 class BatchPlan:

@@ -1,4 +1,4 @@
-"""Several data sets as one to train on: fine and auto-labelled images, each with its share, weight and end.
+"""What training draws from: one data set, or several as one, each with its share, weight and end.
 
     data:
       train:
@@ -9,15 +9,15 @@
 
 The first source is the reference: the others' ratios count against it, and its classes are the mix's.
 
-Unusual here: the mix is one long list of items, source after source, whose names begin with their source's. Labels are
-brought to the first source's train ids by the classes' names, so sources may differ in the order of classes and in
-their ids on disk, but not in what the classes are.
+The mix is one long list of items, source after source, whose names begin with their source's. Labels are brought to the
+first source's train ids by the classes' names, so sources may differ in the order of classes and in their ids on disk,
+but not in what the classes are. One data set is a mix of one, whose names stay as they are.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,22 +26,29 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from polyscale.config import Config
 from polyscale.crops.centroids import Centroids, class_centroids, join_centroids
 from polyscale.crops.sampling import SourceShare
-from polyscale.data.camvid import CamVidConfig
 from polyscale.data.confidence import ConfidenceMaps
 from polyscale.data.folders import FolderConfig
 from polyscale.data.items import Item, Sample, SegmentationData
-from polyscale.data.open import DataConfig, StreetsConfig, open_data, path_as_config
+from polyscale.data.kind import DataSetConfig
+from polyscale.data.open import KINDS, DataConfig, open_data, path_as_config
 from polyscale.errors import UserError
-from polyscale.labels import IGNORE, LabelSpace
+from polyscale.labels import LabelSpace
 
-__all__ = ["MixConfig", "MixedData", "SourceConfig", "TrainDataConfig", "open_mix"]
+__all__ = [
+    "MixConfig",
+    "SourceConfig",
+    "SourceSettings",
+    "TrainDataConfig",
+    "TrainingData",
+    "Weights",
+    "open_training_data",
+]
 
 
-class SourceConfig(Config):
-    """One data set of a mix.
+class SourceSettings(Config):
+    """How one data set of a mix is drawn and weighed.
 
     Attributes:
-        data: its config, or the path of a folder that ``polyscale`` recognises, such as one of auto-labels.
         ratio: draws an epoch for each draw of the first source; by default as the mix's ``balance`` says.
         weight: how much each of its pixels counts in every loss.
         until_epoch: from this epoch on (the first is 0) it is not drawn; the other sources fill the epoch. ``None``
@@ -54,7 +61,6 @@ class SourceConfig(Config):
             an auto-labelled folder; 0 reads none.
     """
 
-    data: DataConfig
     ratio: float | None = Field(default=None, gt=0)
     weight: float = Field(default=1.0, gt=0)
     until_epoch: int | None = Field(default=None, ge=1)
@@ -70,6 +76,16 @@ class SourceConfig(Config):
             if weight < 0:
                 raise ValueError(f"the weight of {name!r} must be 0 or more, got {weight}")
         return boost
+
+
+class SourceConfig(SourceSettings):
+    """One data set of a mix.
+
+    Attributes:
+        data: its config, or the path of a folder that ``polyscale`` recognises, such as one of auto-labels.
+    """
+
+    data: DataConfig
 
 
 class MixConfig(Config):
@@ -106,18 +122,29 @@ class MixConfig(Config):
         return "image" if any(source.weight != 1 for source in self.sources.values()) else "none"
 
 
-TrainDataConfig = Annotated[
-    FolderConfig | CamVidConfig | StreetsConfig | MixConfig,
-    Field(discriminator="kind"),
-    BeforeValidator(path_as_config),
-]
-"""What ``data.train`` of a recipe may be: one data set, or a mix of several."""
+if TYPE_CHECKING:
+    TrainDataConfig = DataSetConfig | MixConfig
+else:
+    _KINDS = (*KINDS, MixConfig)
+    TrainDataConfig = Annotated[Union[_KINDS], Field(discriminator="kind"), BeforeValidator(path_as_config)]  # noqa: UP007
+    """What ``data.train`` of a recipe may be: one data set, or a mix of several."""
+
+
+class Weights(NamedTuple):
+    """How much the pixels of one item count."""
+
+    factor: float
+    """Of all its pixels."""
+    levels: NDArray[np.uint8] | None
+    """(H, W) confidence levels; None where all pixels count alike."""
+    table: NDArray[np.float32] | None
+    """(K,) further factor of each level."""
 
 
 @dataclass(frozen=True)
 class _Source:
     name: str
-    config: SourceConfig
+    settings: SourceSettings
     data: SegmentationData
     start: int
     """Position of its first item in the mix."""
@@ -126,30 +153,36 @@ class _Source:
     maps: ConfidenceMaps | None
 
 
-class MixedData:
-    """The items of all sources, source after source; a ``SegmentationData``.
+class TrainingData(SegmentationData):
+    """One data set or several, with what training asks of them.
+
+    Args:
+        data: of each source by name. One alone keeps the names of its items, those of several become ``SOURCE/NAME``.
+        mix: what the configuration says of the sources; None for one data set.
 
     Attributes:
-        config: its own.
         label_space: that of the first source.
-        items: named ``SOURCE/NAME``.
+        items: source after source.
+        weighting: whether losses weigh nothing, images or pixels. It is a matter of the whole mix, as all processes
+            must compute alike.
     """
 
-    def __init__(self, config: MixConfig, parts: Sequence[SegmentationData]) -> None:
-        self.config = config
-        self.label_space: LabelSpace = parts[0].label_space
+    def __init__(self, data: dict[str, SegmentationData], mix: MixConfig | None = None) -> None:
+        self.is_mix = mix is not None
+        self.weighting: Literal["none", "image", "pixel"] = "none" if mix is None else mix.weighting
+        self._balance = "equal" if mix is None else mix.balance
+        settings: dict[str, SourceSettings] = {name: SourceSettings() for name in data}
+        settings |= {} if mix is None else mix.sources
+        first, reference = next(iter(data.items()))
+        self.label_space = reference.label_space
         self._sources: list[_Source] = []
         items: list[Item] = []
-        first = next(iter(config.sources))
-        for (name, source), data in zip(config.sources.items(), parts, strict=True):
-            ids = _translation(first, self.label_space, name, data.label_space)
-            maps = _maps(name, source) if source.confidence_power else None
-            self._sources.append(_Source(name, source, data, len(items), ids, maps))
-            items += (item._replace(name=f"{name}/{item.name}") for item in data.items)
-        self.items: tuple[Item, ...] = tuple(items)
-
-    def __len__(self) -> int:
-        return len(self.items)
+        for name, part in data.items():
+            ids = _translation(first, reference.label_space, name, part.label_space)
+            maps = None if mix is None else _maps(name, mix.sources[name])
+            self._sources.append(_Source(name, settings[name], part, len(items), ids, maps))
+            items += (item._replace(name=f"{name}/{item.name}") for item in part.items) if mix else part.items
+        self.items = tuple(items)
 
     @property
     def parts(self) -> dict[str, SegmentationData]:
@@ -162,12 +195,12 @@ class MixedData:
         reference = len(self._sources[0].data)
         shares = []
         for source in self._sources:
-            config, size = source.config, len(source.data)
-            default = 1.0 if self.config.balance == "equal" else size / reference
-            ratio = default if config.ratio is None else config.ratio
+            chosen, size = source.settings, len(source.data)
+            default = 1.0 if self._balance == "equal" else size / reference
+            ratio = default if chosen.ratio is None else chosen.ratio
             shares.append(
                 SourceShare(
-                    source.name, size, ratio, config.until_epoch, config.plain, config.classes, dict(config.boost)
+                    source.name, size, ratio, chosen.until_epoch, chosen.plain, chosen.classes, dict(chosen.boost)
                 )
             )
         return shares
@@ -179,8 +212,13 @@ class MixedData:
         return max(1, round(len(self._sources[0].data) * sum(ratios) / ratios[0]))
 
     @property
-    def importance(self) -> NDArray[np.float64]:
-        """How often each item is drawn, against those of the first source; (items,), without class-uniform sampling."""
+    def importance(self) -> NDArray[np.float64] | None:
+        """How often each item is drawn, against those of the first source; (items,), without class-uniform sampling.
+
+        None where all come equally often.
+        """
+        if len(self._sources) == 1:
+            return None
         ratios = [share.ratio / share.num_items for share in self.shares]
         each = np.array([share.num_items for share in self.shares])
         return np.repeat(ratios, each) / ratios[0]
@@ -193,31 +231,29 @@ class MixedData:
         """
         source = self._at(index)
         sample = source.data.read(index - source.start)
-        labels = sample.labels
-        if labels is not None and source.ids is not None:
-            labels = source.ids[labels]
-        return Sample(self.items[index].name, sample.image, labels)
+        return Sample(self.items[index].name, sample.image, _translated(sample.labels, source.ids))
 
-    def read_weights(
-        self, index: int, size: tuple[int, ...]
-    ) -> tuple[float, NDArray[np.uint8] | None, NDArray[np.float32] | None]:
-        """The weight of an item's pixels: one number, and where confidence counts, a plane and its table.
+    def read_labels(self, index: int) -> NDArray[np.uint8] | None:
+        """The labels alone, in train ids of the mix."""
+        source = self._at(index)
+        return _translated(source.data.read_labels(index - source.start), source.ids)
+
+    def read_weights(self, index: int, size: tuple[int, ...]) -> Weights:
+        """The weights of an item's pixels.
 
         Args:
             index: of the item.
             size: (H, W) of its labels.
-
-        Returns:
-            The source's weight, levels (H, W) or None, and the (K,) factor of each level or None.
 
         Raises:
             UserError: the confidence map cannot be read.
         """
         source = self._at(index)
         if source.maps is None:
-            return source.config.weight, None, None
-        factors = (source.maps.levels**source.config.confidence_power).astype(np.float32)
-        return source.config.weight, source.maps.read(source.data.items[index - source.start], size), factors
+            return Weights(source.settings.weight, None, None)
+        table = (source.maps.levels**source.settings.confidence_power).astype(np.float32)
+        levels = source.maps.read(source.data.items[index - source.start], size)
+        return Weights(source.settings.weight, levels, table)
 
     def centroids(
         self, tile: int, cache_dir: Path, workers: int = 1, progress: Callable[[int, int], None] | None = None
@@ -227,8 +263,10 @@ class MixedData:
         ids = [None if source.ids is None else source.ids.astype(np.int64) for source in self._sources]
         return join_centroids(tables, [source.start for source in self._sources], ids)
 
-    def describe(self, epoch_length: int) -> str:
-        """One line on what an epoch of so many draws, without class-uniform sampling, is made of."""
+    def describe(self, epoch_length: int) -> str | None:
+        """One line on what an epoch of so many draws, without class-uniform sampling, is made of; None if no mix."""
+        if not self.is_mix:
+            return None
         shares = self.shares
         total = sum(share.ratio for share in shares if share.plain)
         parts = [
@@ -243,14 +281,20 @@ class MixedData:
         return next(source for source in reversed(self._sources) if source.start <= index)
 
 
-def open_mix(config: MixConfig) -> MixedData:
-    """Open all sources of a mix.
+def open_training_data(config: "TrainDataConfig | SegmentationData") -> TrainingData:
+    """Open one data set or all sources of a mix; a data set that is open already is taken as it is.
 
     Raises:
         UserError: a source cannot be opened, its classes are others than the first one's, or it has no confidence maps
             where they are asked for.
     """
-    return MixedData(config, [_open(name, source) for name, source in config.sources.items()])
+    if isinstance(config, TrainingData):
+        return config
+    if isinstance(config, SegmentationData):
+        return TrainingData({"training": config})
+    if not isinstance(config, MixConfig):
+        return TrainingData({"training": open_data(config)})
+    return TrainingData({name: _open(name, source) for name, source in config.sources.items()}, config)
 
 
 def _open(name: str, source: SourceConfig) -> SegmentationData:
@@ -260,25 +304,26 @@ def _open(name: str, source: SourceConfig) -> SegmentationData:
         raise UserError(f"source {name!r}: {error}") from None
 
 
+def _translated(labels: NDArray[np.uint8] | None, ids: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
+    return labels if labels is None or ids is None else ids[labels]
+
+
 def _translation(first: str, wanted: LabelSpace, name: str, found: LabelSpace) -> NDArray[np.uint8] | None:
     """Train ids of ``found`` to those of ``wanted``, by class names, or None where they are the same."""
-    places = {title.casefold(): place for place, title in enumerate(wanted.names)}
-    names = [title.casefold() for title in found.names]
-    lacking = [title for title in wanted.names if title.casefold() not in names]
-    strange = [title for title in found.names if title.casefold() not in places]
-    if lacking or strange:
-        different = [f"only {first!r} has {', '.join(lacking[:3])}"] if lacking else []
-        different += [f"only {name!r} has {', '.join(strange[:3])}"] if strange else []
+    match = wanted.match(found)
+    if not match.same_classes:
+        different = [f"only {first!r} has {', '.join(match.lacking[:3])}"] if match.lacking else []
+        different += [f"only {name!r} has {', '.join(match.strange[:3])}"] if match.strange else []
         raise UserError(
             f"sources {first!r} (label space {wanted.name!r}) and {name!r} ({found.name!r}) have different classes: "
             f"{'; '.join(different)}; give both the same classes by name (their order and ids may differ)"
         )
-    table: np.ndarray[Any, np.dtype[np.uint8]] = np.full(256, IGNORE, dtype=np.uint8)
-    table[: len(names)] = [places[title] for title in names]
-    return None if np.array_equal(table[: len(names)], np.arange(len(names))) else table
+    return None if match.same_order else match.table
 
 
-def _maps(name: str, source: SourceConfig) -> ConfidenceMaps:
+def _maps(name: str, source: SourceConfig) -> ConfidenceMaps | None:
+    if not source.confidence_power:
+        return None
     if not isinstance(source.data, FolderConfig):
         raise UserError(
             f"source {name!r} is not a folder of auto-labels and has no confidence maps; set confidence_power to 0"

@@ -1,21 +1,21 @@
 """CamVid with 11 classes in its common layout: ``train/`` with ``trainannot/``, ``val/`` with ``valannot/``.
 
-Unusual here: void is id 11, not 255. The official val split is one clip of a few seconds cut out of a train sequence,
+Void is id 11, not 255. The official val split is one clip of a few seconds cut out of a train sequence,
 so hold-outs by sequence matter: ``include`` and ``exclude`` take sequences (``0006R0``), or any beginning of a name.
 
 Source: Brostow et al., Semantic Object Classes in Video, Pattern Recognition Letters 30(2), 2009; the 11 classes, the
-    size of
-480 x 360 and the split of 367, 101 and 233 images are those of SegNet (Badrinarayanan et al., PAMI 2017).
+    size of 480 x 360 and the split of 367, 101 and 233 images are those of SegNet (Badrinarayanan et al., PAMI 2017).
 """
 
 from pathlib import Path
 from typing import Literal
 
-from polyscale.config import Config
-from polyscale.data.folders import FileData, FolderConfig, data_of, find_files
+from polyscale.data.file_data import FileData
+from polyscale.data.folders import FolderConfig, data_of, find_files
+from polyscale.data.kind import DataSetConfig
 from polyscale.labels import LabelClass, LabelSpace
 
-__all__ = ["CAMVID", "CamVidConfig", "camvid_splits", "open_camvid"]
+__all__ = ["CAMVID", "CamVidConfig", "camvid_splits"]
 
 _CLASSES: tuple[tuple[str, tuple[int, int, int]], ...] = (
     ("sky", (128, 128, 128)),
@@ -39,7 +39,7 @@ CAMVID = LabelSpace(
 """The 11 classes in the order of their ids; 11 (void) and 255 are ignored."""
 
 
-class CamVidConfig(Config):
+class CamVidConfig(DataSetConfig):
     """CamVid in its common layout.
 
     Attributes:
@@ -58,24 +58,32 @@ class CamVidConfig(Config):
     exclude: tuple[str, ...] = ()
     masks: Literal["required", "optional", "none"] = "required"
 
+    def open(self, label_space: LabelSpace | None = None, lenient: bool = False) -> FileData:
+        """Open CamVid.
 
-def open_camvid(config: CamVidConfig, lenient: bool = False) -> FileData:
-    """Open CamVid; ``lenient`` as in ``open_folder``.
+        Raises:
+            UserError: a folder is missing, an image has no mask, or a sequence has no image in the split.
+        """
+        del label_space
+        folder = FolderConfig(
+            root=self.root,
+            split=self.split if self.split is not None else self.splits() or ("train", "val"),
+            image="{split}/{name}",
+            mask="{split}annot/{name}",
+            masks=self.masks,
+            include=tuple(f"{start}*" for start in self.include),
+            exclude=tuple(f"{start}*" for start in self.exclude),
+        )
+        return data_of(folder, find_files(folder, lenient), CAMVID, lenient)
 
-    Raises:
-        UserError: a folder is missing, an image has no mask, or a sequence has no image in the split.
-    """
-    split = config.split if config.split is not None else camvid_splits(config.root.expanduser()) or ("train", "val")
-    folder = FolderConfig(
-        root=config.root,
-        split=split,
-        image="{split}/{name}",
-        mask="{split}annot/{name}",
-        masks=config.masks,
-        include=tuple(f"{start}*" for start in config.include),
-        exclude=tuple(f"{start}*" for start in config.exclude),
-    )
-    return data_of(folder, find_files(folder, lenient), CAMVID, lenient)
+    def splits(self) -> tuple[str, ...]:
+        """Those of train, val and test that are there."""
+        return () if self.split is not None else camvid_splits(self.root.expanduser())
+
+    @classmethod
+    def recognised(cls, folder: Path) -> "CamVidConfig | None":
+        """A folder with ``train/`` and ``trainannot/``, or another split with its masks."""
+        return cls(root=folder) if camvid_splits(folder) else None
 
 
 def camvid_splits(root: Path) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from polyscale.data.check_report import ClassRow, DataReport, Problem, sort_problems
+from polyscale.data.file_data import FileData
 from polyscale.data.finding import Finding, look_into
-from polyscale.data.folders import FileData
 from polyscale.data.items import SegmentationData
 from polyscale.data.layout import first_three
 from polyscale.data.palettes import Palettes

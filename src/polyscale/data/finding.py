@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from polyscale.data.check_report import Problem
-from polyscale.data.folders import FileData
+from polyscale.data.file_data import FileData
 from polyscale.data.images import bits_of, open_image
 from polyscale.data.items import DataError, Item, SegmentationData
 from polyscale.data.left_out import left_out

@@ -3,38 +3,25 @@
 Three layouts, told apart by what is given and by what exists: the split as a sub-folder (``images/<split>/a/x.jpg``
 with ``masks/<split>/a/x.png``, or ``<split>/images/…``), a split file over ``images/`` and ``masks/``, and file-name
 templates.
-
-Files are listed when the data set is opened, and the palettes of a few masks compared; images are read by ``read``,
-and the checks in ``check.py`` read all.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 from pydantic import field_validator, model_validator
 
-from polyscale.config import Config
-from polyscale.data.images import IMAGE_SUFFIXES, read_image
-from polyscale.data.items import DataError, Item, Sample
+from polyscale.data.file_data import FileData
+from polyscale.data.images import IMAGE_SUFFIXES
+from polyscale.data.items import DataError
+from polyscale.data.kind import DataSetConfig
 from polyscale.data.known_spaces import known_space, known_spaces
 from polyscale.data.layout import Found, first_three, keep, list_items, merge_splits, template_parts
-from polyscale.data.masks import read_color_mask, read_index_mask
-from polyscale.data.palettes import Color, check_some_palettes, colors_of
+from polyscale.data.palettes import check_some_palettes
 from polyscale.errors import UserError
 from polyscale.files import check_name
 from polyscale.labels import LabelSpace
 
-__all__ = [
-    "FileData",
-    "FolderConfig",
-    "MissingLabelSpaceError",
-    "data_of",
-    "find_files",
-    "folder_splits",
-    "open_folder",
-]
+__all__ = ["FolderConfig", "MissingLabelSpaceError", "data_of", "find_files", "folder_splits"]
 
 LABEL_SPACE_FILE = "label_space.yaml"
 
@@ -43,7 +30,7 @@ class MissingLabelSpaceError(UserError):
     """A folder of images and masks that does not say what its ids mean."""
 
 
-class FolderConfig(Config):
+class FolderConfig(DataSetConfig):
     """Images and masks in plain folders.
 
     Attributes:
@@ -95,102 +82,27 @@ class FolderConfig(Config):
             raise ValueError("split is an empty list; name at least one split or leave it out")
         return self
 
-
-class FileData:
-    """A data set whose images and masks are files; see ``SegmentationData``.
-
-    Attributes:
-        label_space: the classes.
-        items: sorted by name.
-        orphans: masks that belong to no image.
-        masks_required: an item without a mask is a fault (told by a check) rather than an unlabelled image.
-        where: what the data set is called in messages.
-        root: the folder of its files, which reports leave out of their paths.
-    """
-
-    def __init__(
-        self,
-        found: Found,
-        label_space: LabelSpace,
-        where: str,
-        masks_required: bool = True,
-        color_coded: bool = False,
-        ignore_colors: Sequence[tuple[int, int, int]] = (),
-        root: Path | None = None,
-    ) -> None:
-        self.items: tuple[Item, ...] = found.items
-        self.orphans = found.orphans
-        self.label_space = label_space
-        self.where = where
-        self.masks_required = masks_required
-        self.root = root
-        self._color_coded = color_coded
-        self._ignore_colors = tuple(ignore_colors)
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    @property
-    def reading(self) -> str:
-        """All that decides how a mask's file becomes labels, as text; equal texts read equal files alike."""
-        return f"{self.label_space.model_dump_json()} {self._color_coded} {self._ignore_colors}"
-
-    def read_image(self, index: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """The image alone, (H, W, 3) uint8 RGB."""
-        return read_image(self.items[index].image)
-
-    def read_labels(self, index: int) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
-        """The labels alone, (H, W) uint8 train ids, or None where there is no mask."""
-        return self.read_labels_and_colors(index)[0]
-
-    def read_labels_and_colors(self, index: int) -> tuple[np.ndarray[Any, np.dtype[np.uint8]] | None, dict[int, Color]]:
-        """The labels, and the colours that the mask's palette gives to its ids (see ``palettes``)."""
-        path = self.items[index].mask
-        if path is None:
-            return None, {}
-        if self._color_coded:
-            return read_color_mask(path, self.label_space, self._ignore_colors), {}
-        mask = read_index_mask(path)
-        try:
-            return self.label_space.encode(mask.ids), colors_of(mask, self.label_space)
-        except UserError as error:
-            raise DataError(f"{path}: {error}", "ids") from None
-
-    def read(self, index: int) -> Sample:
-        """Read one item.
+    def open(self, label_space: LabelSpace | None = None, lenient: bool = False) -> FileData:
+        """Open the folder; a few palettes are compared, other pixels are not read before ``read``.
 
         Raises:
-            UserError: a file is unreadable, its ids are outside the label space, or mask and image differ in size.
+            UserError: a folder is missing or empty, an image has no mask, the label space is missing, palettes differ.
         """
-        image, labels = self.read_image(index), self.read_labels(index)
-        if labels is not None and labels.shape != image.shape[:2]:
-            raise DataError(self.size_message(index, image.shape[:2], labels.shape), "size")
-        return Sample(self.items[index].name, image, labels)
+        return data_of(self, find_files(self, lenient), _find_label_space(self, label_space), lenient)
 
-    def size_message(self, index: int, image: tuple[int, ...], mask: tuple[int, ...]) -> str:
-        """What is wrong where sizes (height, width) of image and mask differ."""
-        item = self.items[index]
-        turned = (
-            "; the image is shown rotated by its EXIF data while the mask fits the stored pixels: rotate the mask too"
-            if mask == image[::-1]
-            else "; a mask has one id for each pixel of its image: export it again at the image's size"
-        )
-        return f"{item.mask} is {mask[1]} x {mask[0]} pixels, but {item.image} is {image[1]} x {image[0]}{turned}"
+    def splits(self) -> tuple[str, ...]:
+        """The splits that stand as folders or files where a split may be; none where one is named."""
+        if self.split is not None:
+            return ()
+        root = self.root.expanduser()
+        if self.image is None and self.split_file is None:
+            return folder_splits(root)
+        return _template_splits(root, self.split_file, self.image or "")
 
-
-def open_folder(config: FolderConfig, label_space: LabelSpace | None = None, lenient: bool = False) -> FileData:
-    """Open a folder of images and masks.
-
-    Args:
-        config: where the files are.
-        label_space: used where the folder has none of its own.
-        lenient: list images that lack a required mask instead of raising, for a check that reports them all.
-
-    Raises:
-        UserError: a folder is missing or empty, an image has no mask, the label space is missing.
-    """
-    found = find_files(config, lenient)
-    return data_of(config, found, _find_label_space(config, label_space), lenient)
+    @classmethod
+    def recognised(cls, folder: Path) -> "FolderConfig | None":
+        """A folder with ``images/``, or with ``<split>/images/``."""
+        return cls(root=folder) if (folder / "images").is_dir() or folder_splits(folder) else None
 
 
 def data_of(config: FolderConfig, found: Found, label_space: LabelSpace, lenient: bool = False) -> FileData:
@@ -258,6 +170,16 @@ def folder_splits(root: Path) -> tuple[str, ...]:
             entry.name for entry in root.iterdir() if (entry / "images").is_dir() and not entry.name.startswith(".")
         }
     return tuple(sorted(names))
+
+
+def _template_splits(root: Path, split_file: str | None, image: str) -> tuple[str, ...]:
+    """Splits by the folders or files that stand where a template has ``{split}`` as a whole part of a path."""
+    before, found, after = (split_file or image).partition("{split}")
+    if not found or not (before.endswith("/") or not before) or not (root / before).is_dir():
+        return ()
+    if split_file:
+        return tuple(path.name.removesuffix(after) for path in (root / before).iterdir() if path.name.endswith(after))
+    return tuple(path.name for path in (root / before).iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _find_split(config: FolderConfig, root: Path, split: str | None) -> Found:

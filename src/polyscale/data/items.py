@@ -1,12 +1,13 @@
 """What a data set is to the rest of the package: items on disk, and samples as arrays.
 
-Unusual here: a sample's labels are *train ids* already (0 .. C-1, and ``IGNORE`` for pixels that do not count),
-whatever ids the data set uses on disk, so that nothing downstream knows data set ids.
+A sample's labels are *train ids* already (0 .. C-1, and ``IGNORE`` for pixels that do not count), whatever ids the data
+set uses on disk: nothing else needs to know data set ids.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,8 +21,7 @@ class DataError(UserError):
     """One image or mask that cannot be used; ``kind`` says why, so that a check can count problems of a kind.
 
     Kinds: ``unreadable`` (missing, empty, damaged or not an image), ``ids`` (values outside the label space), ``size``
-        (mask and
-    image differ), ``missing`` (no mask where one is required).
+    (mask and image differ), ``missing`` (no mask where one is required), ``palette`` (palettes of masks differ).
     """
 
     # One positional argument and a default: what comes back from a worker process is rebuilt from its message alone.
@@ -58,27 +58,36 @@ class Sample(NamedTuple):
     labels: np.ndarray[Any, np.dtype[np.uint8]] | None
 
 
-class SegmentationData(Protocol):
+class SegmentationData(ABC):
     """A data set: a label space, a list of items, and a way to read one of them.
 
     Reading is pure: the same index gives the same sample in every process. A data set can be pickled (to worker
-    processes).
+    processes). A subclass sets both attributes and writes ``read``.
+
+    Attributes:
+        label_space: the classes, and how ids on disk map to train ids.
+        items: all items, sorted by name (in a mix of sources, within each source).
     """
 
-    @property
-    def label_space(self) -> LabelSpace:
-        """The classes, and how ids on disk map to train ids."""
-
-    @property
-    def items(self) -> Sequence[Item]:
-        """All items, sorted by name (in a mix of sources, within each source)."""
+    label_space: LabelSpace
+    items: Sequence[Item]
 
     def __len__(self) -> int:
         """How many items there are."""
+        return len(self.items)
 
+    @abstractmethod
     def read(self, index: int) -> Sample:
         """Read one item.
 
         Raises:
             UserError: a file is unreadable, its ids are outside the label space, or mask and image differ in size.
         """
+
+    def read_labels(self, index: int) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
+        """The labels alone, (H, W) uint8 train ids, or None where there is no mask; quicker where they are a file.
+
+        Raises:
+            UserError: as ``read``.
+        """
+        return self.read(index).labels

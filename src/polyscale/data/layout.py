@@ -7,7 +7,7 @@ listed, not asked for one by one: that is quick on network drives, and what is l
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
@@ -16,13 +16,12 @@ from polyscale.data.images import IMAGE_SUFFIXES
 from polyscale.data.items import DataError, Item
 from polyscale.data.masks import MASK_SUFFIXES
 from polyscale.errors import UserError
-from polyscale.files import check_name
+from polyscale.files import check_name, walk_files
 
 __all__ = [
     "Found",
     "first_three",
     "keep",
-    "leads_back",
     "list_items",
     "list_template",
     "merge_splits",
@@ -31,10 +30,6 @@ __all__ = [
     "stands_in_list",
     "template_parts",
 ]
-
-
-_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""What cannot stand in a line of a list or of a message."""
 
 
 class Found(NamedTuple):
@@ -81,8 +76,8 @@ def list_template(
     Where ``clashes`` is given, names that two files have are noted there with a message, and not refused.
 
     Raises:
-        UserError: the template lacks ``{name}``, its folder does not exist, a file's name has a line break, or two
-            files have one name.
+        UserError: the template lacks ``{name}``, its folder does not exist, a file's name holds a line break, or
+            two files have one name.
     """
     base, pattern = template_parts(root, template, split, what)
     if not base.is_dir():
@@ -93,9 +88,8 @@ def list_template(
         expression += "(?i:" + "|".join(re.escape(suffix) for suffix in suffixes) + ")"
     fits = re.compile(expression)
     found: dict[str, Path] = {}
-    for relative in _files(base):
-        if _BREAKS.search(relative) and Path(relative).suffix.lower() in suffixes:
-            raise UserError(f"the {what} name {relative!a} in {base} has a line break or control character; rename it")
+    for relative in walk_files(base, suffixes):
+        check_name(relative, absolute=True)
         if (match := fits.fullmatch(relative)) is not None:
             other = found.setdefault(match["name"], base / relative)
             if other != base / relative:
@@ -267,23 +261,3 @@ def _alternatives(base: Path) -> str:
         return f"; {parent} does not exist either"
     names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     return f"; {parent} has the folders {first_three(names)}" if names else f"; {parent} has no folders"
-
-
-def _files(base: Path) -> Iterator[str]:
-    """Files below a folder, relative to it, with ``/``; links to folders are followed, hidden names left out."""
-    for here, folders, files in os.walk(base, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and not leads_back(base, here, name))
-        relative = Path(here).relative_to(base)
-        for name in sorted(files):
-            if not name.startswith("."):
-                yield (relative / name).as_posix()
-
-
-def leads_back(base: Path, here: str, name: str) -> bool:
-    """Whether the folder ``name`` in ``here`` is a link to where a walk from ``base`` to ``here`` has been."""
-    link = Path(here, name)
-    if not link.is_symlink():
-        return False
-    target = link.resolve()
-    passed = [Path(here), *Path(here).parents[: len(Path(here).relative_to(base).parts)]]
-    return passed[0].resolve().is_relative_to(target) or any(folder.resolve() == target for folder in passed)

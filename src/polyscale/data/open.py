@@ -1,54 +1,37 @@
 """From a config, a YAML file or a mere folder to a data set.
 
-Unusual here: the kinds of data sets are a union told apart by ``kind``, so that a recipe's ``data`` section is checked
-like everything else; and a path is enough where a folder has a layout that can be recognised, or a ``data.yaml`` that
-describes it.
+A path is enough where a folder has a layout that can be recognised, or a ``data.yaml`` that describes it.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
-import numpy as np
 from pydantic import BeforeValidator, Field
 
-from polyscale.config import Config, read_yaml, validate
-from polyscale.data.camvid import CamVidConfig, camvid_splits, open_camvid
-from polyscale.data.folders import FolderConfig, folder_splits, open_folder
-from polyscale.data.items import Item, Sample, SegmentationData
+from polyscale.config import read_yaml, validate
+from polyscale.data.camvid import CamVidConfig
+from polyscale.data.drawn import StreetsConfig
+from polyscale.data.folders import FolderConfig
+from polyscale.data.items import SegmentationData
+from polyscale.data.kind import DataSetConfig
+from polyscale.data.torch_data import TorchConfig
 from polyscale.errors import UserError
 from polyscale.labels import LabelSpace
 
-__all__ = [
-    "DataConfig",
-    "StreetsConfig",
-    "StreetsData",
-    "data_config",
-    "list_splits",
-    "open_data",
-    "path_as_config",
-]
+__all__ = ["DATA_FILE", "KINDS", "DataConfig", "data_config", "list_splits", "open_data", "path_as_config"]
+
+KINDS: tuple[type[DataSetConfig], ...] = (
+    FolderConfig,
+    CamVidConfig,
+    StreetsConfig,
+    TorchConfig,
+)
+"""Every kind of data set; another one is one line here and its module. Later ones are recognised first."""
 
 DATA_FILE = "data.yaml"
+
 _DEFAULTS = {name: field.default for name, field in FolderConfig.model_fields.items()}
-
-_STREETS_SPLITS = ("train", "val", "test")
-
-
-class StreetsConfig(Config):
-    """Drawn streets, drawn when they are read.
-
-    Attributes:
-        split: scenes of different splits are never the same.
-        count: number of scenes.
-        size: height and width in pixels.
-        seed: another seed draws other streets.
-    """
-
-    kind: Literal["streets"] = "streets"
-    split: Literal["train", "val", "test"] = "train"
-    count: int = Field(default=200, ge=1, le=1_000_000)
-    size: tuple[int, int] = (256, 512)
-    seed: int = Field(default=0, ge=0)
+_FIRST_SPLITS = ("train", "val", "test")
 
 
 def path_as_config(value: Any) -> Any:
@@ -56,45 +39,15 @@ def path_as_config(value: Any) -> Any:
     return data_config(value) if isinstance(value, str) else value
 
 
-DataConfig = Annotated[
-    FolderConfig | CamVidConfig | StreetsConfig, Field(discriminator="kind"), BeforeValidator(path_as_config)
-]
-"""The configuration of a data set, told apart by ``kind``: folder, camvid or streets; or the path of one."""
-
-_KINDS: dict[str, type[FolderConfig | CamVidConfig | StreetsConfig]] = {
-    "folder": FolderConfig,
-    "camvid": CamVidConfig,
-    "streets": StreetsConfig,
-}
-
-
-class StreetsData:
-    """Drawn streets as a data set; nothing is kept, and no file exists at the items' paths."""
-
-    def __init__(self, config: StreetsConfig) -> None:
-        # Imported here because most who read folders never draw.
-        from polyscale.data.streets import STREETS, StreetsSource, split_starts
-
-        start = split_starts(dict.fromkeys(_STREETS_SPLITS, 0))[config.split]
-        self._source = StreetsSource(config.seed, config.count, config.size, start)
-        self.label_space: LabelSpace = STREETS
-        folder = Path("streets") / config.split
-        self.items = tuple(
-            Item(name, folder / "images" / f"{name}.png", folder / "masks" / f"{name}.png")
-            for name in self._source.names
-        )
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def read(self, index: int) -> Sample:
-        """Draw one scene."""
-        name, image, labels = self._source.read(index)
-        return Sample(name, image, np.asarray(labels, dtype=np.uint8))
+if TYPE_CHECKING:
+    DataConfig = DataSetConfig
+else:
+    DataConfig = Annotated[Union[KINDS], Field(discriminator="kind"), BeforeValidator(path_as_config)]  # noqa: UP007
+    """The configuration of a data set, told apart by ``kind``; or the path of one."""
 
 
 def open_data(
-    where: str | Path | FolderConfig | CamVidConfig | StreetsConfig,
+    where: str | Path | DataSetConfig,
     split: str | None = None,
     label_space: LabelSpace | None = None,
     lenient: bool = False,
@@ -102,8 +55,8 @@ def open_data(
     """Open a data set.
 
     Args:
-        where: a config; or the path of a folder (plain or CamVid layout, or with a ``data.yaml``) or of a YAML file
-            with a config. ``DIR:val`` is the split ``val`` of the folder ``DIR``.
+        where: a config; or the path of a folder (in a layout that is recognised, or with a ``data.yaml``) or of a YAML
+            file with a config. ``DIR:val`` is the split ``val`` of the folder ``DIR``.
         split: overrides the config's split.
         label_space: used for a folder that has none of its own.
         lenient: list images that lack a required mask instead of raising, for a check that reports them all.
@@ -117,19 +70,10 @@ def open_data(
         >>> len(data), data.read(1).image.shape
         (2, (64, 96, 3))
     """
-    config = data_config(where, split)
-    match config:
-        case FolderConfig():
-            return open_folder(config, label_space, lenient)
-        case CamVidConfig():
-            return open_camvid(config, lenient)
-        case StreetsConfig():
-            return StreetsData(config)
+    return data_config(where, split).open(label_space, lenient)
 
 
-def data_config(
-    where: str | Path | FolderConfig | CamVidConfig | StreetsConfig, split: str | None = None
-) -> FolderConfig | CamVidConfig | StreetsConfig:
+def data_config(where: str | Path | DataSetConfig, split: str | None = None) -> DataSetConfig:
     """The config that a path stands for; see ``open_data``.
 
     A folder config without templates takes what it leaves open from the folder's ``data.yaml``, where there is one.
@@ -137,45 +81,25 @@ def data_config(
     Raises:
         UserError: the path does not exist or the config is wrong.
     """
-    config = _with_data_file(where) if isinstance(where, Config) else _config_of_path(where)
+    config = _with_data_file(where) if isinstance(where, DataSetConfig) else _config_of_path(where)
     if split is None:
         return config
+    if "split" not in type(config).model_fields:
+        raise UserError(f"data of kind {config.kind!r} have no splits; leave {split!r} out")
     return validate(type(config), {**config.model_dump(), "split": split})
 
 
-def list_splits(where: str | Path | FolderConfig | CamVidConfig | StreetsConfig) -> tuple[str, ...]:
+def list_splits(where: str | Path | DataSetConfig) -> tuple[str, ...]:
     """The splits that a data set offers: train, val, test, others; none where it is one set or names its split itself.
 
     Raises:
         UserError: as ``data_config``.
     """
-    config = data_config(where)
-    if isinstance(config, StreetsConfig) or config.split is not None:
-        return ()
-    root = config.root.expanduser()
-    if isinstance(config, CamVidConfig):
-        return camvid_splits(root)
-    if config.image is None and config.split_file is None:
-        found = folder_splits(root)
-    else:
-        found = _template_splits(root, config)
-    return tuple(sorted(found, key=lambda name: (*(name != known for known in _STREETS_SPLITS), name)))
+    found = data_config(where).splits()
+    return tuple(sorted(found, key=lambda name: (*(name != known for known in _FIRST_SPLITS), name)))
 
 
-def _template_splits(root: Path, config: FolderConfig) -> tuple[str, ...]:
-    """Splits by the folders or files that stand where a template has ``{split}`` as a whole part of a path."""
-    template = config.split_file or config.image or ""
-    before, found, after = template.partition("{split}")
-    if not found or not (before.endswith("/") or not before) or not (root / before).is_dir():
-        return ()
-    if config.split_file:
-        return tuple(path.name.removesuffix(after) for path in (root / before).iterdir() if path.name.endswith(after))
-    return tuple(path.name for path in (root / before).iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _with_data_file(
-    config: FolderConfig | CamVidConfig | StreetsConfig,
-) -> FolderConfig | CamVidConfig | StreetsConfig:
+def _with_data_file(config: DataSetConfig) -> DataSetConfig:
     if not isinstance(config, FolderConfig) or config.image or config.split_file:
         return config
     path = config.root.expanduser() / DATA_FILE
@@ -187,7 +111,7 @@ def _with_data_file(
     return validate(FolderConfig, {**described.model_dump(), **chosen})
 
 
-def _config_of_path(where: str | Path) -> FolderConfig | CamVidConfig | StreetsConfig:
+def _config_of_path(where: str | Path) -> DataSetConfig:
     path = Path(where).expanduser()
     if not path.exists():
         folder, separator, split = str(path).rpartition(":")
@@ -200,10 +124,10 @@ def _config_of_path(where: str | Path) -> FolderConfig | CamVidConfig | StreetsC
         return _config_of_yaml(path)
     if (path / DATA_FILE).is_file():
         return _config_of_yaml(path / DATA_FILE)
-    if camvid_splits(path):
-        return CamVidConfig(root=path)
-    if (path / "images").is_dir() or folder_splits(path):
-        return FolderConfig(root=path)
+    for kind in reversed(KINDS):
+        config = kind.recognised(path)
+        if config is not None:
+            return config
     raise UserError(
         f"{path} is in no layout that is recognised: it needs images/ with masks/, <split>/images/ with "
         f"<split>/masks/, or train/ with trainannot/; for other layouts write {path / DATA_FILE} with the "
@@ -211,21 +135,25 @@ def _config_of_path(where: str | Path) -> FolderConfig | CamVidConfig | StreetsC
     )
 
 
-def _config_of_yaml(path: Path) -> FolderConfig | CamVidConfig | StreetsConfig:
+def _config_of_yaml(path: Path) -> DataSetConfig:
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise UserError(f"{path} is neither a folder nor a YAML file of a data config")
     values = read_yaml(path)
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold the keys of a data config, such as kind, root and split")
-    kind = values.get("kind", "folder")
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise UserError(f"{path}: kind is {kind!r}, allowed are {', '.join(_KINDS)}")
-    if kind != "streets" and isinstance(values.get("root", ""), str):  # what else a root may be is told below
+    kinds = {str(kind.model_fields["kind"].default): kind for kind in KINDS}
+    name = values.get("kind", "folder")
+    if not isinstance(name, str) or name not in kinds:
+        raise UserError(f"{path}: kind is {name!r}, allowed are {', '.join(kinds)}")
+    kind = kinds[name]
+    if kind.runs_code and path.name == DATA_FILE:
+        raise UserError(f"{path}: data of kind {name!r} run code; only a recipe or a file that you name may ask for it")
+    if "root" in kind.model_fields and isinstance(values.get("root", ""), str):  # what else it may be is told below
         # A file beside its data needs no root; a relative root is looked for beside the file first, then in the working
         # directory.
         root = Path(str(values.get("root", "."))).expanduser()
         values = {**values, "root": path.parent / root if (path.parent / root).exists() else root}
     try:
-        return validate(_KINDS[kind], values)
+        return validate(kind, values)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None

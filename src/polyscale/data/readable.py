@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from polyscale.data.file_data import FileData
 from polyscale.data.finding import Finding, look_into
-from polyscale.data.folders import FileData
 from polyscale.data.items import DataError, Item, SegmentationData
 from polyscale.data.palettes import Palettes, palette_error, spread
 from polyscale.data.parallel import Progress, in_parallel, pixels_of

@@ -73,9 +73,9 @@ def check_classes(network: LabelSpace, data: LabelSpace) -> None:
             f"the network has {network.num_classes} classes (label space {network.name!r}), "
             f"the data {data.num_classes} ({data.name!r}); give data of the network's label space"
         )
-    pairs = enumerate(zip(network.names, data.names, strict=True))
-    different = [f"{k} is {a!r}, in the data {b!r}" for k, (a, b) in pairs if a.casefold() != b.casefold()]
-    if different:
+    if not network.match(data).same_order:
+        pairs = enumerate(zip(network.names, data.names, strict=True))
+        different = [f"{k} is {a!r}, in the data {b!r}" for k, (a, b) in pairs if a.casefold() != b.casefold()]
         more = f" and {len(different) - 3} more" if len(different) > 3 else ""
         raise UserError(
             f"label spaces {network.name!r} of the network and {data.name!r} of the data differ: "

@@ -6,7 +6,6 @@ later run tells them from files that it must not replace.
 """
 
 import glob
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,7 +15,7 @@ import polyscale
 from polyscale.config import dump_yaml, read_yaml
 from polyscale.data.images import IMAGE_SUFFIXES, read_image
 from polyscale.errors import UserError
-from polyscale.files import check_folder, write_atomically
+from polyscale.files import check_folder, walk_files, write_atomically
 from polyscale.inference.prediction import OUTPUTS, check_outputs
 from polyscale.inference.predictor import Predictor
 
@@ -162,18 +161,10 @@ def _expand(given: str, closed: Sequence[Path]) -> list[tuple[Path, Path]]:
 
 
 def _walk(folder: Path, closed: Sequence[Path]) -> list[Path]:
-    """Images below ``folder``, sorted; linked folders are followed, each real folder once."""
-    found: list[Path] = []
-    seen: set[str] = set()
-    for here, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(here)
-        if real in seen or _inside(Path(here), closed):
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(here, name) for name in sorted(names) if _is_image(Path(name))]
-    return sorted(found)
+    """Images below ``folder``, sorted."""
+    if _inside(folder, closed):
+        return []
+    return sorted(folder / name for name in walk_files(folder, IMAGE_SUFFIXES, closed=closed))
 
 
 def _is_image(path: Path) -> bool:

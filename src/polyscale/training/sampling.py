@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polyscale.crops import EpochSampler, MixedData, class_centroids
+from polyscale.crops import EpochSampler, open_training_data
 from polyscale.data import SegmentationData
 from polyscale.data.parallel import in_parallel, pixels_of
 from polyscale.errors import UserError
@@ -20,17 +20,18 @@ __all__ = ["build_sampler", "class_weights", "pixel_counts"]
 
 def pixel_counts(data: SegmentationData, progress: Callable[[int, int], None] | None = None) -> Tensor:
     """Labelled pixels of each class over the whole set, (C,) int64; of a mix, float64, as often as it draws them."""
-    importance = data.importance if isinstance(data, MixedData) else None
+    data = open_training_data(data)
+    importance = data.importance
     total = np.zeros(256, dtype=np.int64 if importance is None else np.float64)
 
     def count(index: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        labels = data.read(index).labels
+        labels = data.read_labels(index)
         if labels is None:
             raise UserError(f"{data.items[index].name} has no mask; training needs one for each image")
         return np.bincount(labels.reshape(-1), minlength=256)
 
     def pixels(index: int) -> int:
-        return pixels_of(data.items[index].image)
+        return pixels_of(data.items[index].mask)
 
     for index, counts in enumerate(in_parallel(range(len(data)), count, None, progress, pixels)):
         total += counts if importance is None else counts * importance[index]
@@ -63,14 +64,9 @@ def build_sampler(
 ) -> EpochSampler:
     """The draws of each epoch, class-uniform where the recipe asks for it; class positions are cached in ``cache``."""
     sampling = config.sampling
+    drawn = open_training_data(data)
     centroids = None
     if sampling.fraction > 0:
-        workers = min(8, os.cpu_count() or 1)
-        centroids = (
-            data.centroids(sampling.tile, cache, workers, progress)
-            if isinstance(data, MixedData)
-            else class_centroids(data, sampling.tile, cache_dir=cache, workers=workers, progress=progress)
-        )
-    natural, sources = (data.epoch_length, data.shares) if isinstance(data, MixedData) else (len(data), None)
-    length = config.training.epoch_length or natural
-    return EpochSampler(len(data), config.seed, centroids, sampling, length, sources)
+        centroids = drawn.centroids(sampling.tile, cache, min(8, os.cpu_count() or 1), progress)
+    length = config.training.epoch_length or drawn.epoch_length
+    return EpochSampler(len(drawn), config.seed, centroids, sampling, length, drawn.shares)

@@ -1,6 +1,7 @@
 """From a configuration to everything a run needs: data that was checked, network, optimiser, objective, batches."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,9 +12,9 @@ from timm.layers.norm_act import convert_sync_batchnorm
 from torch.optim.swa_utils import AveragedModel
 
 from polyscale.backbones.checkpointing import hold_statistics_when_recomputing
-from polyscale.crops import MixConfig, MixedData, open_mix
+from polyscale.crops import MixConfig, TrainingData, open_training_data
 from polyscale.crops.loader import BatchPlan
-from polyscale.data import DataConfig, SegmentationData, check_files, open_data
+from polyscale.data import SegmentationData, check_files, open_data
 from polyscale.errors import UserError
 from polyscale.evaluation.checks import check_classes
 from polyscale.losses import Objective
@@ -34,7 +35,7 @@ Result = TypeVar("Result")
 class Parts:
     """What a run works with, on its device."""
 
-    train_data: SegmentationData
+    train_data: TrainingData
     val_data: SegmentationData | None
     model: MultiScale
     optimizer: torch.optim.Optimizer
@@ -55,8 +56,7 @@ def prepare(config: ExperimentConfig, out: Path, begun: bool, accelerator: Accel
         return lambda done, total: listener.working(what, done, total)
 
     settings = config.training
-    sets = _open_sets(config, listener)
-    train_data, val_data = sets["training"], sets.get("validation")
+    train_data, val_data = _open_sets(config, listener)
     torch.manual_seed(config.seed)
     model = build_model(config.model, train_data.label_space)  # before the files: a wrong name is told at once
     if settings.start_from is not None and not begun:
@@ -65,10 +65,9 @@ def prepare(config: ExperimentConfig, out: Path, begun: bool, accelerator: Accel
     if settings.check_data:
 
         def check() -> None:
-            for name, data in sets.items():
-                parts = data.parts if isinstance(data, MixedData) else {name: data}
-                for part, files in parts.items():
-                    check_files(files, working(f"checking {part} images"), cache_dir=out)
+            parts = [*train_data.parts.items(), *([] if val_data is None else [("validation", val_data)])]
+            for name, data in parts:
+                check_files(data, working(f"checking {name} images"), cache_dir=out)
 
         _by_the_first(accelerator, check)
     if settings.freeze_batchnorm:
@@ -88,8 +87,8 @@ def prepare(config: ExperimentConfig, out: Path, begun: bool, accelerator: Accel
         accelerator.process_index,
         accelerator.num_processes,
     )
-    if isinstance(train_data, MixedData):
-        listener.said(train_data.describe(sampler.epoch_length))
+    if (mixed := train_data.describe(sampler.epoch_length)) is not None:
+        listener.said(mixed)
     if settings.sync_batchnorm and accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         synchronise_batchnorm(model)
     model = model.to(accelerator.device)
@@ -125,41 +124,42 @@ def synchronise_batchnorm(model: MultiScale) -> None:
         hold_statistics_when_recomputing(model)
 
 
-def _open_sets(config: ExperimentConfig, listener: Listener) -> dict[str, SegmentationData]:
+def _open_sets(config: ExperimentConfig, listener: Listener) -> tuple[TrainingData, SegmentationData | None]:
     """Training data and, where there are any, validation data."""
     chosen = config.data.train
-    sets = {"training": open_mix(chosen) if isinstance(chosen, MixConfig) else _open("data.train", chosen)}
-    if config.data.val is not None:
-        sets["validation"] = _open("data.val", config.data.val)
-    _check_labels(sets)
-    training, *others = sets.values()
+    with _named("data.train" if not isinstance(chosen, MixConfig) else ""):
+        training = open_training_data(chosen)
+    _check_labels("training", training)
+    if config.data.val is None:
+        return training, None
+    with _named("data.val"):
+        validation = open_data(config.data.val)
+    _check_labels("validation", validation)
+    check_classes(training.label_space, validation.label_space)
     seen = {item.image for item in training.items}
-    for other in others:
-        number = sum(item.image in seen for item in other.items)
-        if number:
-            listener.said(f"{number} of {len(other)} validation images are training images too: the scores flatter")
-    return sets
+    number = sum(item.image in seen for item in validation.items)
+    if number:
+        listener.said(f"{number} of {len(validation)} validation images are training images too: the scores flatter")
+    return training, validation
 
 
-def _open(key: str, chosen: DataConfig) -> SegmentationData:
+@contextlib.contextmanager
+def _named(key: str) -> Iterator[None]:
+    """Errors inside say which key of the recipe they are about."""
     try:
-        return open_data(chosen)
+        yield
     except UserError as error:
-        raise UserError(f"{key}: {error}") from None
+        raise UserError(f"{key}: {error}" if key else str(error)) from None
 
 
-def _check_labels(sets: dict[str, SegmentationData]) -> None:
-    """Every image has a mask, and the sets have the same classes: told now rather than when the first one is met."""
-    for name, data in sets.items():
-        without = [item.name for item in data.items if item.mask is None]
-        if without:
-            raise UserError(
-                f"{len(without)} of {len(data)} {name} images have no mask, such as {without[0]}; training needs one "
-                "for each: add them, or leave the images out with exclude"
-            )
-    first, *others = sets.values()
-    for other in others:
-        check_classes(first.label_space, other.label_space)
+def _check_labels(name: str, data: SegmentationData) -> None:
+    """Every image has a mask: told now rather than when the first one without is met."""
+    without = [item.name for item in data.items if item.mask is None]
+    if without:
+        raise UserError(
+            f"{len(without)} of {len(data)} {name} images have no mask, such as {without[0]}; training needs one "
+            "for each: add them, or leave the images out with exclude"
+        )
 
 
 def _by_the_first(accelerator: Accelerator, work: Callable[[], Result]) -> Result:

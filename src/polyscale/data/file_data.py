@@ -1,0 +1,96 @@
+"""A data set whose images and masks are files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polyscale.data.images import read_image
+from polyscale.data.items import DataError, Item, Sample, SegmentationData
+from polyscale.data.layout import Found
+from polyscale.data.masks import read_color_mask, read_index_mask
+from polyscale.data.palettes import Color, colors_of
+from polyscale.errors import UserError
+from polyscale.labels import LabelSpace
+
+__all__ = ["FileData"]
+
+
+class FileData(SegmentationData):
+    """A data set whose images and masks are files; see ``SegmentationData``.
+
+    Attributes:
+        label_space: the classes.
+        items: sorted by name.
+        orphans: masks that belong to no image.
+        masks_required: an item without a mask is a fault (told by a check) rather than an unlabelled image.
+        where: what the data set is called in messages.
+        root: the folder of its files, which reports leave out of their paths.
+    """
+
+    def __init__(
+        self,
+        found: Found,
+        label_space: LabelSpace,
+        where: str,
+        masks_required: bool = True,
+        color_coded: bool = False,
+        ignore_colors: Sequence[tuple[int, int, int]] = (),
+        root: Path | None = None,
+    ) -> None:
+        self.items: tuple[Item, ...] = found.items
+        self.orphans = found.orphans
+        self.label_space = label_space
+        self.where = where
+        self.masks_required = masks_required
+        self.root = root
+        self._color_coded = color_coded
+        self._ignore_colors = tuple(ignore_colors)
+
+    @property
+    def reading(self) -> str:
+        """All that decides how a mask's file becomes labels, as text; equal texts read equal files alike."""
+        return f"{self.label_space.model_dump_json()} {self._color_coded} {self._ignore_colors}"
+
+    def read_image(self, index: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """The image alone, (H, W, 3) uint8 RGB."""
+        return read_image(self.items[index].image)
+
+    def read_labels(self, index: int) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
+        """The labels alone, (H, W) uint8 train ids, or None where there is no mask."""
+        return self.read_labels_and_colors(index)[0]
+
+    def read_labels_and_colors(self, index: int) -> tuple[np.ndarray[Any, np.dtype[np.uint8]] | None, dict[int, Color]]:
+        """The labels, and the colours that the mask's palette gives to its ids (see ``palettes``)."""
+        path = self.items[index].mask
+        if path is None:
+            return None, {}
+        if self._color_coded:
+            return read_color_mask(path, self.label_space, self._ignore_colors), {}
+        mask = read_index_mask(path)
+        try:
+            return self.label_space.encode(mask.ids), colors_of(mask, self.label_space)
+        except UserError as error:
+            raise DataError(f"{path}: {error}", "ids") from None
+
+    def read(self, index: int) -> Sample:
+        """Read one item.
+
+        Raises:
+            UserError: a file is unreadable, its ids are outside the label space, or mask and image differ in size.
+        """
+        image, labels = self.read_image(index), self.read_labels(index)
+        if labels is not None and labels.shape != image.shape[:2]:
+            raise DataError(self.size_message(index, image.shape[:2], labels.shape), "size")
+        return Sample(self.items[index].name, image, labels)
+
+    def size_message(self, index: int, image: tuple[int, ...], mask: tuple[int, ...]) -> str:
+        """What is wrong where sizes (height, width) of image and mask differ."""
+        item = self.items[index]
+        turned = (
+            "; the image is shown rotated by its EXIF data while the mask fits the stored pixels: rotate the mask too"
+            if mask == image[::-1]
+            else "; a mask has one id for each pixel of its image: export it again at the image's size"
+        )
+        return f"{item.mask} is {mask[1]} x {mask[0]} pixels, but {item.image} is {image[1]} x {image[0]}{turned}"
