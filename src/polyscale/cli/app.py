@@ -12,6 +12,7 @@ from polyscale.cli.evaluate import evaluate_command
 from polyscale.cli.import_reference import import_reference_command
 from polyscale.cli.models import models_command
 from polyscale.cli.predict import predict_command
+from polyscale.cli.report import report_command
 from polyscale.cli.train import train_command
 
 __all__ = ["app"]
@@ -30,6 +31,7 @@ app.command("attend")(attend_command)
 app.command("evaluate")(evaluate_command)
 app.command("predict")(predict_command)
 app.command("models")(models_command)
+app.command("report")(report_command)
 app.command("import-reference")(import_reference_command)
 app.add_typer(data.app, name="data")
 app.add_typer(autolabel.app, name="autolabel")

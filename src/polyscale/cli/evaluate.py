@@ -1,6 +1,7 @@
 """``polyscale evaluate``: the scores of a network on a labelled data set."""
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,6 +42,17 @@ def evaluate_command(
         Path | None,
         typer.Option("--out", help="Folder of scores.json and the CSV files. By default beside the checkpoint."),
     ] = None,
+    report: Annotated[
+        bool,
+        typer.Option("--report", help="Also keep counts and images, and make report.html of them; implies --compare."),
+    ] = False,
+    gallery: Annotated[
+        int, typer.Option("--gallery", min=0, help="With --report: images to keep in full, the worst and others.")
+    ] = 12,
+    logits: Annotated[
+        bool,
+        typer.Option("--logits", help="With --report: keep logits of these images, so that the page can fuse anew."),
+    ] = False,
     device: DeviceOption = None,
     precision: PrecisionOption = Precision.float32,
     trust: TrustOption = None,
@@ -51,7 +63,7 @@ def evaluate_command(
     Under torchrun, the processes share the images and the scores are the same.
     """
     wanted = parse_scales(scales)
-    from polyscale.evaluation import evaluate
+    from polyscale.evaluation import Recording, evaluate
     from polyscale.models import load_checkpoint, read_metadata
 
     metadata = read_metadata(checkpoint)
@@ -63,28 +75,38 @@ def evaluate_command(
     check_folder(folder)
     network = load_checkpoint(checkpoint, trust=trust or ())
     details = {"checkpoint": str(checkpoint), "data": name, "split": chosen, "checkpoint_info": metadata.info}
+    recording = Recording(folder, gallery, logits) if report else None
     with progress_bar("evaluating") as progress:
         evaluation = evaluate(
             network.model,
             opened,
             network.model.eval_scales if wanted is None else wanted,
             flip=flip,
-            compare=compare,
+            compare=compare or report,
             label_space=network.label_space,
             device=place,
             autocast=_autocast(precision),
             details=details,
             progress=progress if main else None,
+            recording=recording,
         )
     _leave()
     if not main:
         return
     try:
         written = evaluation.write(folder)  # before printing, which ends early where the reader goes away
+        if report:
+            written += _write_report(folder)
     finally:  # a full disk shall not cost the scores
         for table in evaluation.tables():
             print_table(*table)
     say(f"written: {', '.join(str(path) for path in written)}")
+
+
+def _write_report(folder: Path) -> list[Path]:
+    from polyscale.report import read_evaluation, write_report
+
+    return write_report(folder / "report.html", [read_evaluation(folder)], ["polyscale", *sys.argv[1:]])
 
 
 def _open(data: str, split: str | None, label_space: Any, main: bool) -> tuple[str, str | None, Any]:

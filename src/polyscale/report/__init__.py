@@ -1,5 +1,9 @@
-"""One self-contained HTML page, rendered from scores and pictures made elsewhere; it never computes a score."""
+"""One self-contained HTML page, rendered from scores, counts and pictures made elsewhere.
 
+``write_report`` makes the report of evaluations and runs; ``write_page`` a plain page of tables, curves and pictures.
+"""
+
+from polyscale.report.build import write_report
 from polyscale.report.data import (
     METRICS,
     Card,
@@ -16,6 +20,7 @@ from polyscale.report.data import (
 )
 from polyscale.report.gallery import example
 from polyscale.report.page import render_page, write_page
+from polyscale.report.stored import Run, Stored, find_stored, read_evaluation, read_run
 from polyscale.report.tables import class_results, comparison
 
 __all__ = [
@@ -29,11 +34,17 @@ __all__ = [
     "PageData",
     "Picture",
     "Row",
+    "Run",
+    "Stored",
     "Strip",
     "Table",
     "class_results",
     "comparison",
     "example",
+    "find_stored",
+    "read_evaluation",
+    "read_run",
     "render_page",
     "write_page",
+    "write_report",
 ]

@@ -1,0 +1,266 @@
+"""A whole report: evaluations and runs in, one HTML page out, more images in files beside it."""
+
+import base64
+import hashlib
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+import polyscale
+from polyscale.errors import UserError
+from polyscale.files import write_atomically
+from polyscale.pictures import HEAT_COLORS
+from polyscale.report import embed, runs, sections, sureness
+from polyscale.report.chart import nice_ticks
+from polyscale.report.palettes import distinct_colors
+from polyscale.report.stored import Stored
+from polyscale.report.verdict import verdict
+from polyscale.report.ways import FUSED, ORACLE, SCALE_COLORS, label_space
+
+__all__ = ["script", "write_report"]
+
+Part = dict[str, Any]
+
+SCRIPTS = (
+    "decode", "fusion", "palette", "layers", "stage", "loupe", "mixer", "film", "panels", "main",
+)  # fmt: skip
+"""In this order, each in ``templates/js``."""
+
+
+def write_report(
+    out: str | Path, stored: Sequence[Stored], command: Sequence[str] = (), heading: str | None = None
+) -> list[Path]:
+    """Write the page, and beside it a folder of data where it has more images than it should hold itself.
+
+    Args:
+        out: the page's file.
+        stored: evaluations and runs; the page is about the first that was evaluated.
+        command: that asked for it, for the record.
+        heading: the page's title.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: nothing was given, or a file cannot be written or read.
+    """
+    if not stored:
+        raise UserError("nothing to report on; name a run's or an evaluation's folder")
+    out = Path(out)
+    if out.is_dir():
+        raise UserError(f"cannot write {out}: it is a folder; name the page in it, for example {out / 'report.html'}")
+    beside = out.with_name(f"{out.stem}_files")
+    first = next((one for one in stored if one.scores is not None), stored[0])
+    group = [one for one in stored if one.name == first.name]
+    group = [first, *(one for one in group if one is not first)]
+    others: dict[str, list[Stored]] = {}
+    for one in stored:
+        if one.name != first.name:
+            others.setdefault(one.name, []).append(one)
+    claims, table = verdict(group, others)
+    pictures = _pictures(first, beside)
+    nothing: Part = {"film": [], "data": {}, "embedded": {}, "strips": {}, "colors": _colors(first), "beside": None}
+    text = _environment().get_template("report.html.j2").render(
+        heading=heading or f"{first.name}: where it fails and which scale it trusts",
+        claims=claims,
+        differences=table,
+        ways=_ways([group, *others.values()]),
+        classes=sections.classes(first),
+        sizes=sections.sizes(first),
+        trust=sections.trust(first),
+        rescued=sections.rescued(first),
+        confusion=sections.confusion(first),
+        large=sections.large_regions(first),
+        boundary=sections.boundary(first),
+        sureness=sureness.sureness(first),
+        coverage=sureness.coverage(first),
+        scores=_scores(first),
+        curves=runs.curves(stored),
+        run_names=runs.legend(stored),
+        config=runs.config_differences(stored),
+        footer=runs.footer(first, shlex.join(command), polyscale.__version__),
+        version=polyscale.__version__,
+        scripts=script() if pictures else "",
+        script_hash=_hash(script()),
+        **(pictures or nothing),
+    )  # fmt: skip
+    with write_atomically(out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return [out, *([beside] if pictures and pictures["beside"] else [])]
+
+
+def script() -> str:
+    """The page's program: every file in one function, so that nothing of it is seen from outside."""
+    folder = Path(__file__).with_name("templates") / "js"
+    body = "\n".join((folder / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
+    return f'(() => {{\n"use strict";\n{body}\n}})();'
+
+
+def _hash(text: str) -> str:
+    """What the content security policy knows a script by."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("polyscale.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=_percent, signed=_signed)
+    return environment
+
+
+def _percent(value: float | None, digits: int = 1) -> str:
+    """A number that is in percent already; a dash for None."""
+    return "\N{EN DASH}" if value is None else f"{value:.{digits}f}"
+
+
+def _signed(value: float, digits: int = 1) -> str:
+    """A fraction in percent with its sign."""
+    return f"{100 * value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _ways(groups: Sequence[Sequence[Stored]]) -> Part | None:
+    """The dot plot: a row for each way of combining scales of each network, a dot for each run, one axis for all."""
+    rows: list[Part] = []
+    several = sum(group[0].scores is not None for group in groups) > 1
+    for group in groups:
+        first = group[0]
+        if first.scores is None:
+            continue
+        names = [name for name in first.scores["rows"] if name != FUSED]
+        for name in [*names, FUSED, *([ORACLE] if first.about and ORACLE in first.about["rows"] else [])]:
+            values = [value for one in group if (value := _value(one, name)) is not None]
+            if values:
+                row = {**sections.way(first, name), "values": [100 * value for value in values], "group": ""}
+                row["mean"] = sum(row["values"]) / len(values)
+                rows.append({**row, "group": first.name if several else ""})
+    if not rows:
+        return None
+    return {"rows": rows, **_axis([value for row in rows for value in row["values"]])}
+
+
+def _value(stored: Stored, row: str) -> float | None:
+    if row == ORACLE:
+        if stored.about is None or ORACLE not in stored.about["rows"]:
+            return None
+        from polyscale.report.arithmetic import Marginals, marginals, mean_iou
+
+        found = marginals(stored.counts, len(stored.about["rows"]), len(stored.about["classes"]))
+        total = Marginals(*(array.sum(0) for array in found))
+        return float(mean_iou(total)[stored.about["rows"].index(ORACLE)])
+    value = ((stored.scores or {}).get("rows", {}).get(row) or {}).get("mean_iou")
+    return None if value is None else float(value)
+
+
+def _axis(values: Sequence[float]) -> Part:
+    """One axis for all dots, with round ends."""
+    ticks = nice_ticks(min(values), max(values), 5)
+    return {"low": ticks[0], "high": ticks[-1], "ticks": ticks}
+
+
+def _colors(first: Stored) -> Part:
+    """Class colours of the page: those that stay apart, and the data set's own."""
+    if first.about is None:
+        return {"names": [], "distinct": [], "own": []}
+    own = tuple(tuple(color) for color in first.about["colors"])
+    return {
+        "names": list(first.about["classes"]),
+        "distinct": [list(c) for c in distinct_colors(own)],
+        "own": [list(c) for c in own],
+    }
+
+
+def _pictures(first: Stored, beside: Path) -> Part | None:
+    """Everything that the page shows of images; None where the evaluation stored none."""
+    if first.about is None or not first.counts or not first.about["images"]:
+        return None
+    about = first.about
+    items = embed.film(first)
+    order = embed.default_order(items)
+    shown = [k for k in order if items[k]["stored"]]
+    held = set(shown[: embed.MOST_EMBEDDED])
+    many = len(items) > embed.MOST_THUMBNAILS
+    colors = _colors(first)
+    space = label_space({**about, "colors": colors["distinct"]})
+    embedded, strips = {}, {}
+    for k, item in enumerate(items):
+        entry = about["images"][k]
+        small = first.folder / entry["thumbnail"]
+        if many:
+            name = f"{k:06d}.jpg"
+            _copy(small, beside / name)
+            item["thumbnail"] = f"{beside.name}/{name}"
+        else:
+            item["thumbnail"] = embed.thumbnail_uri(small)
+        if not item["stored"]:
+            continue
+        data = embed.image_data(first.folder, entry)
+        item["logits"] = bool(data["logits"])
+        if k in held:
+            embedded[k] = data
+            strips[k] = embed.strip(first.folder, entry, space)
+        else:
+            item["file"] = f"{beside.name}/{embed.write_beside(beside, k, data)}"
+    page = {
+        "classes": colors["names"],
+        "distinct": colors["distinct"],
+        "own": colors["own"],
+        "scales": [f"{scale:g}" for scale in about["scales"]],
+        "weighted": [f"{scale:g}" for scale in about["weighted_scales"]],
+        "scale_colors": [list(SCALE_COLORS[k % len(SCALE_COLORS)]) for k in range(len(about["scales"]))],
+        "heat": [list(color) for color in HEAT_COLORS],
+        "method": about["method"],
+        "fusion": about["fusion"],
+        "images": [{key: value for key, value in item.items() if key != "thumbnail"} for item in items],
+        "order": order,
+        "coverage": (sureness.coverage(first) or {}).get("curve"),
+        "coverage_lowest": (sureness.coverage(first) or {}).get("lowest"),
+    }
+    uses_files = many or len(shown) > len(held)
+    return {
+        "film": [{**items[k], "position": k} for k in order],
+        "data": page,
+        "embedded": embedded,
+        "strips": strips,
+        "colors": colors,
+        "beside": beside.name if uses_files else None,
+    }
+
+
+def _copy(source: Path, target: Path) -> None:
+    with write_atomically(target) as temporary:
+        temporary.write_bytes(source.read_bytes())
+
+
+def _scores(first: Stored) -> Part | None:
+    """The table of all scores, in percent."""
+    if first.scores is None:
+        return None
+    columns = (
+        ("mean_iou", "mIoU"),
+        ("pixel_accuracy", "Pixel accuracy"),
+        ("mean_accuracy", "Class accuracy"),
+        ("mean_f1", "F1"),
+        ("frequency_weighted_iou", "Weighted IoU"),
+        ("mean_boundary_iou", "Boundary IoU"),
+        ("expected_calibration_error", "ECE"),
+    )
+    table: Mapping[str, Any] = first.scores["rows"]
+    used = [(key, name) for key, name in columns if any(row.get(key) is not None for row in table.values())]
+    return {
+        "columns": [name for _, name in used],
+        "rows": [
+            {
+                **sections.way(first, row),
+                "values": [None if scores.get(key) is None else 100 * scores[key] for key, _ in used],
+            }
+            for row, scores in table.items()
+        ],
+    }

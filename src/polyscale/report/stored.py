@@ -1,0 +1,159 @@
+"""Reading what evaluations and runs left: scores, counts, galleries, logs and configurations."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polyscale.config import read_yaml
+from polyscale.errors import UserError
+
+__all__ = ["Run", "Stored", "find_stored", "read_evaluation", "read_run"]
+
+Array = np.ndarray[Any, Any]
+
+RECORDING = "polyscale-recording 1"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run's folder."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    """The resolved configuration, nested keys joined by dots."""
+    environment: Mapping[str, Any]
+    log: Sequence[Mapping[str, Any]]
+    """Lines of ``log.jsonl``: losses, learning rate, validations."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One evaluation, and the run that trained its network where that is known."""
+
+    name: str
+    """What the page calls it; evaluations of one name are the seeds of one thing."""
+    folder: Path
+    scores: Mapping[str, Any] | None
+    """``scores.json``; None for a run that was not evaluated."""
+    about: Mapping[str, Any] | None = None
+    """``recording.json``; None for an evaluation without counts."""
+    counts: Mapping[str, Array] = field(default_factory=dict)
+    """``counts.npz``."""
+    run: Run | None = None
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """How it was evaluated."""
+        found: Mapping[str, Any] = (self.scores or {}).get("metadata", {})
+        return found
+
+
+def find_stored(texts: Sequence[str]) -> list[Stored]:
+    """Read all that was named on the command line.
+
+    Args:
+        texts: folders of runs or of evaluations, or ``scores.json`` files; ``NAME=PATH`` names one.
+
+    Raises:
+        UserError: one is neither, or damaged.
+    """
+    found = []
+    for text in texts:
+        before, separator, after = text.partition("=")
+        named = bool(separator) and not Path(text).exists()
+        found.append(_find(Path(after if named else text), before if named else None))
+    return found
+
+
+def _find(path: Path, name: str | None) -> Stored:
+    if path.name == "scores.json" and path.is_file():
+        path = path.parent
+    if not path.is_dir():
+        raise UserError(f"no such run or evaluation: {path}; give a run's folder, or a folder with scores.json")
+    if (path / "scores.json").is_file():
+        return read_evaluation(path, name)
+    run = read_run(path)
+    evaluated = sorted(path.glob("evaluation/**/scores.json"), key=lambda file: file.stat().st_mtime)
+    if evaluated:
+        return read_evaluation(evaluated[-1].parent, name or path.name, run)
+    if run is None:
+        raise UserError(f"{path} holds neither scores.json nor log.jsonl; give a folder of evaluate, or of train")
+    return Stored(name or path.name, path, None, run=run)
+
+
+def read_evaluation(folder: Path, name: str | None = None, run: Run | None = None) -> Stored:
+    """Read an evaluation's folder.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    scores = _json(folder / "scores.json")
+    if not isinstance(scores, dict) or "fused" not in (scores.get("rows") or {}):
+        raise UserError(f"{folder / 'scores.json'} is not an evaluation: it has no row 'fused'; evaluate again")
+    checkpoint = scores.get("metadata", {}).get("checkpoint")
+    if run is None and checkpoint is not None:
+        run = read_run(Path(checkpoint).parent)
+    about: Any = None
+    counts: dict[str, Array] = {}
+    if (folder / "recording.json").is_file():
+        about = _json(folder / "recording.json")
+        if about.get("format") != RECORDING:
+            raise UserError(f"{folder / 'recording.json'} is of another version; evaluate again")
+        if not about.get("complete"):
+            raise UserError(f"the evaluation in {folder} did not end; evaluate again")
+        counts = _arrays(folder / "counts.npz")
+    return Stored(name or _default_name(folder, run), folder, scores, about, counts, run)
+
+
+def _default_name(folder: Path, run: Run | None) -> str:
+    if run is not None:
+        named = run.config.get("name")
+        return str(named) if named else run.folder.name
+    return folder.resolve().parent.name if folder.name == "evaluation" else folder.name
+
+
+def read_run(folder: Path) -> Run | None:
+    """Read a run's folder, or None where it is none.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    if not (folder / "log.jsonl").is_file():
+        return None
+    config = read_yaml(folder / "config.yaml") if (folder / "config.yaml").is_file() else {}
+    environment = _json(folder / "environment.json") if (folder / "environment.json").is_file() else {}
+    lines = (folder / "log.jsonl").read_text(encoding="utf-8", errors="replace").split("\n")
+    try:
+        log = [json.loads(line) for line in lines[:-1]]  # what follows the last line break was cut off by a kill
+    except ValueError as error:
+        raise UserError(f"a line of {folder / 'log.jsonl'} is damaged ({error}); remove that line") from None
+    return Run(folder, _flat(config if isinstance(config, dict) else {}), environment, log)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}; evaluate again") from None
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"cannot read {path}: {error}; evaluate again") from None

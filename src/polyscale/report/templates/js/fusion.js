@@ -1,0 +1,185 @@
+// @ts-check
+// The project's fusion, from the stored logits of each view: from the finest scale to the coarsest
+//     fused = a * L + (1 - a) * fused
+// with the same resizing as the network's. `polyscale/multiscale.py` is the original.
+
+/**
+ * What the mixer asks of a scale: "learnt", "most" (at most `value`), "force" (`value` everywhere), "without".
+ * @typedef {{kind: string, value: number}} Wish
+ * @typedef {{scale: number, height: number, width: number, logits: Uint8Array, deepest: number,
+ *   attention: Float32Array | null}} StoredView
+ */
+
+/**
+ * Bilinear, pixel centres aligned.
+ * @param {Float32Array} source
+ * @param {number} height
+ * @param {number} width
+ * @param {number} toHeight
+ * @param {number} toWidth
+ * @returns {Float32Array}
+ */
+function resizeMap(source, height, width, toHeight, toWidth) {
+  if (height === toHeight && width === toWidth) return source;
+  const result = new Float32Array(toHeight * toWidth);
+  const lefts = new Int32Array(toWidth);
+  const shares = new Float32Array(toWidth);
+  for (let x = 0; x < toWidth; x++) {
+    const place = Math.max(0, ((x + 0.5) * width) / toWidth - 0.5);
+    lefts[x] = Math.min(Math.floor(place), width - 1);
+    shares[x] = place - lefts[x];
+  }
+  for (let y = 0; y < toHeight; y++) {
+    const place = Math.max(0, ((y + 0.5) * height) / toHeight - 0.5);
+    const top = Math.min(Math.floor(place), height - 1);
+    const share = place - top;
+    const upper = top * width;
+    const lower = Math.min(top + 1, height - 1) * width;
+    for (let x = 0; x < toWidth; x++) {
+      const left = lefts[x];
+      const right = left + 1 < width ? left + 1 : left;
+      const part = shares[x];
+      const above = source[upper + left] * (1 - part) + source[upper + right] * part;
+      const below = source[lower + left] * (1 - part) + source[lower + right] * part;
+      result[y * toWidth + x] = above * (1 - share) + below * share;
+    }
+  }
+  return result;
+}
+
+/**
+ * @param {StoredImage} stored
+ * @returns {Promise<StoredView[]>} finest first; empty where no logits were stored
+ */
+async function readViews(stored) {
+  const scales = Object.keys(stored.logits).sort((a, b) => Number(b) - Number(a));
+  return Promise.all(
+    scales.map(async (scale) => {
+      const { grid, deepest } = stored.logits[scale];
+      const logits = (await decodeGrey(stored.files[`logits-${scale}`])).data;
+      const file = stored.files[`attention-${scale}`];
+      const attention = file ? Float32Array.from((await decodeGrey(file)).data, (value) => value / 255) : null;
+      return { scale: Number(scale), height: grid[0], width: grid[1], logits, deepest, attention };
+    }),
+  );
+}
+
+/**
+ * @param {StoredView[]} views finest first
+ * @param {Record<string, Wish>} wishes
+ * @returns {StoredView[]} without those not wanted, with the attention that is wanted
+ */
+function wishedViews(views, wishes) {
+  return views
+    .filter((view) => wishes[view.scale]?.kind !== "without")
+    .map((view) => {
+      const wish = wishes[view.scale];
+      if (!view.attention || !wish || wish.kind === "learnt") return view;
+      const change = wish.kind === "force" ? () => wish.value : (/** @type {number} */ a) => Math.min(a, wish.value);
+      return { ...view, attention: view.attention.map(change) };
+    });
+}
+
+/**
+ * One map through the chain of fusion.
+ * @param {StoredView[]} views finest first
+ * @param {(view: StoredView) => Float32Array} read the map of each view
+ * @param {boolean} shrink at scales from 1 up the result takes each view's size (exact fusion)
+ * @returns {{map: Float32Array, height: number, width: number}}
+ */
+function chainMap(views, read, shrink) {
+  let { height, width } = views[0];
+  let map = read(views[0]);
+  for (const view of views.slice(1)) {
+    const attention = /** @type {Float32Array} */ (view.attention);
+    const own = read(view);
+    const down = shrink && view.scale >= 1;
+    if (down) {
+      map = resizeMap(map, height, width, view.height, view.width);
+      ({ height, width } = view);
+    }
+    const product = resizeMap(own.map((value, k) => attention[k] * value), view.height, view.width, height, width);
+    const trust = resizeMap(attention, view.height, view.width, height, width);
+    map = map.map((value, k) => product[k] + (1 - trust[k]) * value);
+  }
+  return { map, height, width };
+}
+
+/**
+ * Classes of the fused result.
+ * @param {StoredView[]} views finest first
+ * @param {number} numClasses
+ * @param {[number, number]} size of the image, height and width
+ * @param {boolean} shrink
+ * @returns {Uint8Array}
+ */
+function fuseClasses(views, numClasses, [height, width], shrink) {
+  const tables = new Map(
+    views.map((view) => [view, Float32Array.from({ length: 256 }, (_, k) => -view.deepest * (k / 255) ** 2)]),
+  );
+  const best = new Float32Array(height * width).fill(-Infinity);
+  const classes = new Uint8Array(height * width);
+  for (let c = 0; c < numClasses; c++) {
+    const read = (/** @type {StoredView} */ view) => {
+      const table = /** @type {Float32Array} */ (tables.get(view));
+      const size = view.height * view.width;
+      return Float32Array.from(view.logits.subarray(c * size, (c + 1) * size), (code) => table[code]);
+    };
+    const fused = chainMap(views, read, shrink);
+    const map = resizeMap(fused.map, fused.height, fused.width, height, width);
+    for (let k = 0; k < map.length; k++) {
+      if (map[k] > best[k]) {
+        best[k] = map[k];
+        classes[k] = c;
+      }
+    }
+  }
+  return classes;
+}
+
+/**
+ * Mean weight of each view in the fused result.
+ * @param {StoredView[]} views finest first
+ * @param {boolean} shrink
+ * @returns {number[]}
+ */
+function meanWeights(views, shrink) {
+  return views.map((chosen) => {
+    const read = (/** @type {StoredView} */ view) =>
+      new Float32Array(view.height * view.width).fill(view === chosen ? 1 : 0);
+    const { map } = chainMap(views, read, shrink);
+    return map.reduce((sum, value) => sum + value, 0) / map.length;
+  });
+}
+
+/**
+ * Counts by true and predicted class, added to `matrix`.
+ * @param {Uint8Array} truth
+ * @param {Uint8Array} classes
+ * @param {Float64Array} matrix numClasses x numClasses, rows truth
+ */
+function addConfusion(truth, classes, matrix) {
+  const numClasses = Math.sqrt(matrix.length);
+  for (let k = 0; k < truth.length; k++) {
+    if (truth[k] !== IGNORED) matrix[truth[k] * numClasses + classes[k]]++;
+  }
+}
+
+/**
+ * @param {Float64Array} matrix
+ * @returns {number} mean IoU in percent over the classes in truth or prediction
+ */
+function matrixScore(matrix) {
+  const numClasses = Math.sqrt(matrix.length);
+  let sum = 0;
+  let known = 0;
+  for (let c = 0; c < numClasses; c++) {
+    let union = -matrix[c * numClasses + c];
+    for (let k = 0; k < numClasses; k++) union += matrix[c * numClasses + k] + matrix[k * numClasses + c];
+    if (union > 0) {
+      sum += matrix[c * numClasses + c] / union;
+      known++;
+    }
+  }
+  return (100 * sum) / known;
+}
