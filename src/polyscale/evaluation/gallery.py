@@ -110,7 +110,7 @@ def write_image(
     for scale, view in (views or {}).items():
         stored, deepest = encode_logits(view.logits[0])
         _save(folder / f"logits-{scale:g}.png", stored.flatten(0, 1))
-        if view.attention is not None:
+        if view.attention is not None and view.attention.shape[1] == 1:
             _save(folder / f"attention-{scale:g}.png", (view.attention[0, 0].float() * 255).round().byte())
         about["logits"][f"{scale:g}"] = {"grid": list(view.logits.shape[-2:]), "deepest": deepest}
     return about
