@@ -12,7 +12,18 @@ from PIL import Image, ImageDraw, ImageFont
 
 from polyscale.labels import IGNORE, LabelSpace
 
-__all__ = ["HEAT_COLORS", "boundaries", "error_map", "heat_map", "label_map", "legend", "overlay", "panel", "to_grey8"]
+__all__ = [
+    "HEAT_COLORS",
+    "boundaries",
+    "error_map",
+    "heat_map",
+    "label_map",
+    "legend",
+    "overlay",
+    "panel",
+    "to_grey8",
+    "trust_map",
+]
 
 Array = np.ndarray[Any, Any]
 Color = tuple[int, int, int]
@@ -123,6 +134,23 @@ def error_map(image: Array, labels: Array, truth: Array) -> Image.Image:
     shown[wrong] = 0.85 * np.array(_RED, dtype=np.float32) + 0.15 * grey[wrong][:, None]
     shown[truth == IGNORE] = 0
     return Image.fromarray(np.rint(shown).astype(np.uint8))
+
+
+def trust_map(image: Array, weights: Sequence[Array], colors: Sequence[Color]) -> Image.Image:
+    """Which scale counts most, and how much: the hue of the largest weight, the stronger the larger, over the image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        weights: of each scale, (H, W), 0 to 255 or 0 to 1; they sum to one everywhere.
+        colors: of each scale.
+    """
+    stack = np.stack([np.asarray(weight, dtype=np.float32) for weight in weights])
+    stack /= np.maximum(stack.sum(0), 1e-6)
+    least = 1 / len(weights)
+    share = 0.15 + 0.8 * (stack.max(0) - least).clip(0) / (1 - least)
+    hue = np.array(colors, dtype=np.float32)[stack.argmax(0)]
+    grey = 70 + 0.55 * (image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32))[..., None]
+    return Image.fromarray(np.rint(grey + share[..., None] * (hue - grey)).astype(np.uint8))
 
 
 def legend(label_space: LabelSpace, width: int, size: int = 14) -> Image.Image:

@@ -26,8 +26,9 @@ __all__ = ["Gallery", "encode_logits", "write_image", "write_thumbnail"]
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 
-LONGEST_MAP = 640
-"""Weights and confidences are stored at a whole fraction of the image's size whose longer side is at most this."""
+LONGEST_MAP = 384
+"""Weights and confidences are stored at a whole fraction of the image's size, at most half of it, whose longer side is
+at most this: networks work on a grid of every fourth pixel, and finer maps would hold nothing more."""
 
 THUMBNAIL = 192
 """Longer side of a thumbnail in pixels."""
@@ -95,7 +96,7 @@ def write_image(
         What a reader must know of them: how large the maps are, and of the logits grid and range.
     """
     height, width = labels.shape
-    factor = max(1, -(-max(height, width) // LONGEST_MAP))
+    factor = max(2, -(-max(height, width) // LONGEST_MAP))
     about: dict[str, Any] = {"map_size": [-(-height // factor), -(-width // factor)], "logits": {}}
     with write_atomically(folder / "photo.jpg") as temporary:
         Image.fromarray(image).save(temporary, "JPEG", quality=92, subsampling=0)
@@ -109,7 +110,7 @@ def write_image(
     for scale, view in (views or {}).items():
         stored, deepest = encode_logits(view.logits[0])
         _save(folder / f"logits-{scale:g}.png", stored.flatten(0, 1))
-        if view.attention is not None:
+        if view.attention is not None and view.attention.shape[1] == 1:
             _save(folder / f"attention-{scale:g}.png", (view.attention[0, 0].float() * 255).round().byte())
         about["logits"][f"{scale:g}"] = {"grid": list(view.logits.shape[-2:]), "deepest": deepest}
     return about
@@ -137,7 +138,7 @@ def write_thumbnail(path: Path, image: Array, classes: Tensor, labels: Tensor) -
     guess, truth = (x[::factor, ::factor].cpu().numpy() for x in (classes, labels))
     shown = small.copy()
     wrong = (guess != truth) & (truth != IGNORE)
-    shown[wrong] = np.asarray(error_map(small, guess, truth))[wrong]
+    shown[wrong] = 0.35 * small[wrong] + 0.65 * np.asarray(error_map(small, guess, truth))[wrong]
     picture = Image.fromarray(shown)
     picture.thumbnail((THUMBNAIL, THUMBNAIL))
     with write_atomically(path) as temporary:

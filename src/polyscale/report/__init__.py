@@ -21,6 +21,7 @@ from polyscale.report.data import (
 from polyscale.report.gallery import example
 from polyscale.report.page import render_page, write_page
 from polyscale.report.stored import Run, Stored, find_stored, read_evaluation, read_run
+from polyscale.report.summary import summary_picture
 from polyscale.report.tables import class_results, comparison
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "read_evaluation",
     "read_run",
     "render_page",
+    "summary_picture",
     "write_page",
     "write_report",
 ]

@@ -18,7 +18,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 LEAST_DIFFERENCE = 20.0
 """Between any two classes, in common sight and in each of three kinds of colour blindness."""
 
-TRIES = (44.0, 38.0, 32.0, 28.0, 24.0, LEAST_DIFFERENCE)
+TRIES = (28.0, 24.0, LEAST_DIFFERENCE)
 
 NUM_ORDERS = 12
 
@@ -64,7 +64,7 @@ def distinct_colors(own: tuple[Color, ...]) -> tuple[Color, ...]:
     for least in TRIES:
         found = [chosen for order in orders if (chosen := _greedy(away, seen, order, least)) is not None]
         if found:
-            best = min(found, key=lambda chosen: float(away[np.arange(len(own)), chosen].sum()))
+            best = min(found, key=lambda chosen: float((away[np.arange(len(own)), chosen] ** 2).sum()))
             return tuple(tuple(color) for color in colors[best].tolist())
     return _assigned(wanted)
 
@@ -102,7 +102,7 @@ def _assigned(wanted: Array) -> tuple[Color, ...]:
 @lru_cache(maxsize=1)
 def _candidates() -> tuple[Any, Array]:
     """A grid of colours that are neither black nor white, and their CIELAB values in each sight, (4, N, 3)."""
-    steps = np.arange(0, 256, 25)
+    steps = np.arange(0, 256, 17)
     grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
     seen = np.stack([_lab(grid.astype(np.float64), sight) for sight in SIGHTS])
     usable = (seen[0][:, 0] > 12) & (seen[0][:, 0] < 95)

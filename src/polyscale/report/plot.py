@@ -12,7 +12,7 @@ from polyscale.report.chart import nice_ticks
 __all__ = ["Series", "plot", "thinned"]
 
 WIDTH, HEIGHT = 380, 250
-LEFT, RIGHT, TOP, BOTTOM = 40, 12, 12, 42
+LEFT, RIGHT, TOP, BOTTOM = 50, 18, 12, 42
 MAX_POINTS = 200
 
 Place = Callable[[float, float], tuple[float, float]]
@@ -74,7 +74,9 @@ def plot(
 
     words = f"{title}. {y_name} over {x_name}. " + "; ".join(_told(one) for one in series)
     named = f' id="{escape(identity)}"' if identity else ""
-    parts = [f'<svg{named} class="plot" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(words)}">']
+    parts = [
+        f'<svg{named} class="plot" viewBox="0 0 {WIDTH} {height}" data-left="{LEFT}" data-right="{WIDTH - RIGHT}" role="img" aria-label="{escape(words)}">'
+    ]
     for tick in y_marks:
         if y_low - 1e-9 <= tick <= y_high + 1e-9:
             _, y = place(x_low, tick)

@@ -11,7 +11,7 @@ import numpy as np
 from polyscale.report import arithmetic
 from polyscale.report.plot import Series, plot
 from polyscale.report.stored import Stored
-from polyscale.report.ways import AVERAGE, FUSED, ORACLE, scale_text, style, title
+from polyscale.report.ways import AVERAGE, FUSED, ORACLE, scale_text, short, style, title
 
 __all__ = ["boundary", "classes", "confusion", "large_regions", "rescued", "shown_rows", "sizes", "trust"]
 
@@ -75,7 +75,7 @@ def _class_words(stored: Stored, position: int, entry: Mapping[str, Any], values
         return ""
     if round(100 * known[0][0], 1) == round(100 * known[1][0], 1):
         return "a tie"
-    return "" if known[0][1] == FUSED else f"best: {title(known[0][1], stored.metadata)}"
+    return "" if known[0][1] == FUSED else f"best: {short(known[0][1])}"
 
 
 def sizes(stored: Stored) -> Part | None:

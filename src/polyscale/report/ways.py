@@ -6,7 +6,18 @@ from typing import Any
 from polyscale.labels import LabelSpace
 from polyscale.pictures import Color
 
-__all__ = ["AVERAGE", "FUSED", "ORACLE", "SCALE_COLORS", "label_space", "scale_color", "scale_text", "style", "title"]
+__all__ = [
+    "AVERAGE",
+    "FUSED",
+    "ORACLE",
+    "SCALE_COLORS",
+    "label_space",
+    "scale_color",
+    "scale_text",
+    "short",
+    "style",
+    "title",
+]
 
 FUSED = "fused"
 AVERAGE = "average of probabilities"
@@ -40,6 +51,13 @@ def title(row: str, metadata: Mapping[str, Any]) -> str:
     if row == ORACLE:
         return "Oracle over scales"
     return row[:1].upper() + row[1:]
+
+
+def short(row: str) -> str:
+    """A row's name in few letters."""
+    if row.startswith("scale "):
+        return f"{row.removeprefix('scale ')}x"
+    return "average" if row == AVERAGE else row
 
 
 def style(row: str, scales: Sequence[float]) -> str:

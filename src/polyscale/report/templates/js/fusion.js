@@ -53,6 +53,8 @@ function resizeMap(source, height, width, toHeight, toWidth) {
  */
 async function readViews(stored) {
   const scales = Object.keys(stored.logits).sort((a, b) => Number(b) - Number(a));
+  // Only the finest view may lack attention, which is never read; others mean a network with a map for each class.
+  if (scales.slice(1).some((scale) => !stored.files[`attention-${scale}`])) return [];
   return Promise.all(
     scales.map(async (scale) => {
       const { grid, deepest } = stored.logits[scale];

@@ -79,8 +79,9 @@ function setUpCopying() {
   if (!chart || !curve) return;
   const nearest = (/** @type {MouseEvent} */ event) => {
     const box = chart.getBoundingClientRect();
-    const [left, width] = [40, 380 - 40 - 12]; // as plot.py draws it
-    const coverage = (100 * (((event.clientX - box.left) / box.width) * 380 - left)) / width;
+    const [left, right] = [Number(chart.dataset.left), Number(chart.dataset.right)];
+    const x = ((event.clientX - box.left) / box.width) * chart.viewBox.baseVal.width;
+    const coverage = (100 * (x - left)) / (right - left);
     return curve.reduce((best, point) => (Math.abs(point[1] - coverage) < Math.abs(best[1] - coverage) ? point : best));
   };
   const words = element("coverage-words");
