@@ -2,11 +2,12 @@
 
 By default glibc gives a block of more than 32 MiB back to the kernel when it is freed, and each layer of a network on
 the CPU frees some. The next layer asks for as much, and the kernel hands it out in pages of 4 KiB, each zeroed at its
-first use: looking at an image of 1024 x 2048 with a small network took 720,000 page faults and as long in the kernel as
-in the network. Kept blocks are used again instead. Results are equal to the last bit.
+first use: a look at an image of 1024 x 2048 with a small network took 720,000 page faults, and as long in the kernel as
+in the network. Kept blocks are used again instead, and PyTorch is told to ask for pages of 2 MiB. Results are equal to
+the last bit.
 
-The price is memory: what the process needed at its peak stays with it until it ends, and the peak is 5 to 25 % higher,
-as free blocks between used ones do not always fit. ``docs/explanation/performance.md`` has the measurements.
+The price is memory: what the process needed at its peak stays with it until it ends, and the peak is higher, as free
+blocks between used ones do not always fit. ``docs/explanation/performance.md`` has the measurements.
 
 The setting belongs to the process, so only the ``polyscale`` command makes it, never ``import polyscale``. Processes
 that load images are forked, and inherit it.
@@ -29,7 +30,7 @@ _STEP = 64 * 2**20
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep the memory that it frees, and use it again.
+    """Let this process keep the memory that it frees, and use it again; to be called before torch is imported.
 
     Only on Linux with glibc. ``POLYSCALE_MALLOC=system`` leaves the allocator as it is, and so does any setting of it
     in the environment (``MALLOC_…``, ``GLIBC_TUNABLES``), which somebody chose.
@@ -45,6 +46,7 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (ValueError, OSError, AttributeError):  # another C library, such as musl
         return False
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # PyTorch reads it at its first allocation
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER), (_M_TOP_PAD, _STEP))
     return all(mallopt(ctypes.c_int(name), ctypes.c_int(value)) for name, value in settings)
 
