@@ -193,3 +193,15 @@ def test_a_name_with_a_line_break_is_refused_and_not_passed_over(tmp_path, name)
     assert name not in str(caught.value)
     touch(tmp_path, f"others/{name}.txt", "others/plain.png")
     assert list(list_template(tmp_path, "others/{name}", None, IMAGE_SUFFIXES, "image")) == ["plain"]
+
+
+def test_folders_in_the_middle_of_a_path_begin_the_name(tmp_path):
+    touch(tmp_path, "Tile 1/images/x.png", "Tile 2/images/x.png", "Tile 1/masks/x.png", "a/b/images/y.png")
+    images = list_template(tmp_path, "{folder}/images/{name}", None, IMAGE_SUFFIXES, "image")
+    assert sorted(images) == ["Tile 1/x", "Tile 2/x", "a/b/y"]
+    masks = list_template(tmp_path, "{folder}/masks/{name}", None, IMAGE_SUFFIXES, "mask")
+    assert pair(images, masks).items[0].mask == tmp_path / "Tile 1/masks/x.png"
+    assert template_parts(tmp_path, "deep/{folder}/{name}.png", None, "image") == (
+        tmp_path / "deep",
+        "{folder}/{name}.png",
+    )

@@ -1,8 +1,9 @@
 """``polyscale data``: what a data set contains, and data to try things with."""
 
 import json
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -75,15 +76,35 @@ def check(
         raise typer.Exit(1)
 
 
+class Like(str, Enum):
+    """Layouts in which streets are drawn."""
+
+    plain = "plain"
+    cityscapes = "cityscapes"
+    cityscapes_nested = "cityscapes-nested"
+    mapillary_1_2 = "mapillary-1.2"
+    mapillary_2_0 = "mapillary-2.0"
+
+
+_SIZES = {"plain": (256, 512), "cityscapes": (1024, 2048), "mapillary": (768, 1024)}
+
+
 @app.command("draw")
 def draw(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder, or one drawn before.", show_default=False)],
     train: Annotated[int, typer.Option(min=0, help="Scenes to train on.")] = 200,
     val: Annotated[int, typer.Option(min=0, help="Scenes to validate on.")] = 50,
     test: Annotated[int, typer.Option(min=0, help="Scenes to test on.")] = 0,
-    size: Annotated[str, typer.Option(metavar="HEIGHTxWIDTH", help="In pixels.")] = "256x512",
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="HEIGHTxWIDTH", help="In pixels. By default 256x512, or that of the data set in --like."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other streets.")] = 0,
     coarse: Annotated[bool, typer.Option("--coarse", help="Add coarse polygon labels of the same scenes.")] = False,
+    like: Annotated[
+        Like, typer.Option("--like", help="Write folders, names, ids and file types of this data set.")
+    ] = Like.plain,
+    extra: Annotated[int, typer.Option(min=0, help="With --like cityscapes: scenes with coarse labels alone.")] = 0,
 ) -> None:
     """Draw street scenes with exact labels.
 
@@ -91,10 +112,26 @@ def draw(
     second call draws only what is missing.
     """
     from polyscale.data.streets import write_streets
+    from polyscale.data.streets.cityscapes import write_like_cityscapes
+    from polyscale.data.streets.mapillary import write_like_mapillary
 
-    height_and_width = parse_size(size)
-    splits = {name: count for name, count in (("train", train), ("val", val), ("test", test)) if count}
+    kind, _, form = like.value.partition("-")
+    if extra and kind != "cityscapes":
+        raise UserError("--extra is about --like cityscapes; leave it out")
+    if coarse and kind != "plain":
+        raise UserError(
+            f"--coarse is about plain folders; leave it out, as --like {like.value} decides what is written"
+        )
+    height_and_width = _SIZES[kind] if size is None else parse_size(size)
+    splits = {"train": train, "val": val, "test": test, "train_extra": extra}
+    splits = {name: count for name, count in splits.items() if count}
     with progress_bar("drawing", "scenes") as progress:
-        drawn = write_streets(out, splits, height_and_width, seed, coarse, progress)
+        if kind == "cityscapes":
+            drawn = write_like_cityscapes(out, splits, height_and_width, seed, form == "nested", progress)
+        elif kind == "mapillary":
+            version: Literal["1.2", "2.0"] = "2.0" if form == "2.0" else "1.2"
+            drawn = write_like_mapillary(out, splits, height_and_width, seed, version, progress)
+        else:
+            drawn = write_streets(out, splits, height_and_width, seed, coarse, progress)
     say(f"{drawn} scenes drawn, {sum(splits.values()) - drawn} were there already")
     typer.echo(out)

@@ -165,9 +165,9 @@ def _content_key(data: "SegmentationData", tile: int, workers: int) -> str | Non
         return None
     if all(item.mask is None for item in data.items):
         return None
-    # The colours are hashed too: they are what a colour-coded mask is read by.
     space = data.label_space.model_dump(mode="json")
-    header = json.dumps([_FORMAT, type(data).__qualname__, space, tile], sort_keys=True)
+    reading = getattr(data, "reading", "")  # whether by colours, and at which size
+    header = json.dumps([_FORMAT, type(data).__qualname__, space, reading, tile], sort_keys=True)
     digest = hashlib.sha256(header.encode())
     with ThreadPoolExecutor(workers) as pool:
         for part in pool.map(_hash_mask, data.items):

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from polyscale.data.file_data import FileData
-from polyscale.data.folders import FolderConfig, data_of, find_files
-from polyscale.data.kind import DataSetConfig
+from polyscale.data.file_kinds import FilesConfig
+from polyscale.data.folders import FolderConfig, find_files
 from polyscale.labels import LabelClass, LabelSpace
 
 __all__ = ["CAMVID", "CamVidConfig", "camvid_splits"]
@@ -39,24 +39,17 @@ CAMVID = LabelSpace(
 """The 11 classes in the order of their ids; 11 (void) and 255 are ignored."""
 
 
-class CamVidConfig(DataSetConfig):
-    """CamVid in its common layout.
+class CamVidConfig(FilesConfig):
+    """CamVid in its common layout; images may be PNG or JPEG.
 
     Attributes:
-        root: folder with ``train/``, ``trainannot/`` and so on; images may be PNG or JPEG.
         split: ``train``, ``val`` or ``test``, several of them (names then begin with the split), or None for all that
             are there.
         include: sequences, or beginnings or patterns of names; only these are kept.
         exclude: likewise; these are left out.
-        masks: as in ``FolderConfig``.
     """
 
     kind: Literal["camvid"] = "camvid"
-    root: Path
-    split: str | tuple[str, ...] | None = None
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    masks: Literal["required", "optional", "none"] = "required"
 
     def open(self, label_space: LabelSpace | None = None, lenient: bool = False) -> FileData:
         """Open CamVid.
@@ -73,8 +66,9 @@ class CamVidConfig(DataSetConfig):
             masks=self.masks,
             include=tuple(f"{start}*" for start in self.include),
             exclude=tuple(f"{start}*" for start in self.exclude),
+            long_edge=self.long_edge,
         )
-        return data_of(folder, find_files(folder, lenient), CAMVID, lenient)
+        return folder.data(find_files(folder, lenient), CAMVID, lenient)
 
     def splits(self) -> tuple[str, ...]:
         """Those of train, val and test that are there."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from polyscale.data.images import read_image
 from polyscale.data.items import DataError, Item, Sample, SegmentationData
@@ -27,6 +28,8 @@ class FileData(SegmentationData):
         masks_required: an item without a mask is a fault (told by a check) rather than an unlabelled image.
         where: what the data set is called in messages.
         root: the folder of its files, which reports leave out of their paths.
+
+    With ``long_edge``, images and labels are resized when they are read, to this longer side in pixels.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class FileData(SegmentationData):
         color_coded: bool = False,
         ignore_colors: Sequence[tuple[int, int, int]] = (),
         root: Path | None = None,
+        long_edge: int | None = None,
     ) -> None:
         self.items: tuple[Item, ...] = found.items
         self.orphans = found.orphans
@@ -47,22 +51,24 @@ class FileData(SegmentationData):
         self.root = root
         self._color_coded = color_coded
         self._ignore_colors = tuple(ignore_colors)
+        self._long_edge = long_edge
 
     @property
     def reading(self) -> str:
         """All that decides how a mask's file becomes labels, as text; equal texts read equal files alike."""
-        return f"{self.label_space.model_dump_json()} {self._color_coded} {self._ignore_colors}"
+        return f"{self.label_space.model_dump_json()} {self._color_coded} {self._ignore_colors} {self._long_edge}"
 
     def read_image(self, index: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """The image alone, (H, W, 3) uint8 RGB."""
+        """The image alone as its file has it, (H, W, 3) uint8 RGB."""
         return read_image(self.items[index].image)
 
     def read_labels(self, index: int) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
         """The labels alone, (H, W) uint8 train ids, or None where there is no mask."""
-        return self.read_labels_and_colors(index)[0]
+        labels = self.read_labels_and_colors(index)[0]
+        return labels if labels is None or self._long_edge is None else _resized_labels(labels, self._long_edge)
 
     def read_labels_and_colors(self, index: int) -> tuple[np.ndarray[Any, np.dtype[np.uint8]] | None, dict[int, Color]]:
-        """The labels, and the colours that the mask's palette gives to its ids (see ``palettes``)."""
+        """The labels as their file has them, and the colours that its palette gives to ids (see ``palettes``)."""
         path = self.items[index].mask
         if path is None:
             return None, {}
@@ -80,9 +86,12 @@ class FileData(SegmentationData):
         Raises:
             UserError: a file is unreadable, its ids are outside the label space, or mask and image differ in size.
         """
-        image, labels = self.read_image(index), self.read_labels(index)
+        image, labels = self.read_image(index), self.read_labels_and_colors(index)[0]
         if labels is not None and labels.shape != image.shape[:2]:
             raise DataError(self.size_message(index, image.shape[:2], labels.shape), "size")
+        if self._long_edge is not None:
+            image = _resized_image(image, self._long_edge)
+            labels = None if labels is None else _resized_labels(labels, self._long_edge)
         return Sample(self.items[index].name, image, labels)
 
     def size_message(self, index: int, image: tuple[int, ...], mask: tuple[int, ...]) -> str:
@@ -94,3 +103,26 @@ class FileData(SegmentationData):
             else "; a mask has one id for each pixel of its image: export it again at the image's size"
         )
         return f"{item.mask} is {mask[1]} x {mask[0]} pixels, but {item.image} is {image[1]} x {image[0]}{turned}"
+
+
+def _resized_image(image: np.ndarray[Any, np.dtype[np.uint8]], long_edge: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Bilinear with antialiasing."""
+    height, width = _size(image.shape, long_edge)
+    if (height, width) == image.shape[:2]:
+        return image
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _resized_labels(labels: np.ndarray[Any, np.dtype[np.uint8]], long_edge: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """The label under the centre of each new pixel."""
+    height, width = _size(labels.shape, long_edge)
+    rows = (2 * np.arange(height) + 1) * labels.shape[0] // (2 * height)
+    columns = (2 * np.arange(width) + 1) * labels.shape[1] // (2 * width)
+    resized: np.ndarray[Any, np.dtype[np.uint8]] = labels[rows][:, columns]
+    return resized
+
+
+def _size(shape: tuple[int, ...], long_edge: int) -> tuple[int, int]:
+    height, width = shape[:2]
+    longer = max(height, width)
+    return max(1, round(height * long_edge / longer)), max(1, round(width * long_edge / longer))

@@ -11,17 +11,15 @@ from typing import Literal
 from pydantic import field_validator, model_validator
 
 from polyscale.data.file_data import FileData
-from polyscale.data.images import IMAGE_SUFFIXES
-from polyscale.data.items import DataError
-from polyscale.data.kind import DataSetConfig
+from polyscale.data.file_kinds import FilesConfig
 from polyscale.data.known_spaces import known_space, known_spaces
-from polyscale.data.layout import Found, first_three, keep, list_items, merge_splits, template_parts
+from polyscale.data.layout import Found, list_items, merge_splits, template_parts
 from polyscale.data.palettes import check_some_palettes
 from polyscale.errors import UserError
 from polyscale.files import check_name
 from polyscale.labels import LabelSpace
 
-__all__ = ["FolderConfig", "MissingLabelSpaceError", "data_of", "find_files", "folder_splits"]
+__all__ = ["FolderConfig", "MissingLabelSpaceError", "find_files", "folder_splits"]
 
 LABEL_SPACE_FILE = "label_space.yaml"
 
@@ -30,41 +28,32 @@ class MissingLabelSpaceError(UserError):
     """A folder of images and masks that does not say what its ids mean."""
 
 
-class FolderConfig(DataSetConfig):
+class FolderConfig(FilesConfig):
     """Images and masks in plain folders.
 
     Attributes:
-        root: the data set's folder.
         split: one split, several (names then begin with the split), or None for all images. Templates and a split file
             without ``{split}`` describe one set, which counts as ``train`` and has no other split.
         image: template of image files below the root, such as ``leftImg8bit/{split}/{name}_leftImg8bit.png``; by
-            default ``images/{split}/{name}`` or what else exists. Without a suffix, any image suffix fits.
+            default ``images/{split}/{name}`` or what else exists. Without a suffix, any image suffix fits. ``{folder}``
+            stands for folders of any name, and becomes part of the images' names: ``{folder}/images/{name}``.
         mask: template of mask files, likewise.
         split_file: text file that lists a split, one name or path a line; relative to the root; may contain
             ``{split}``.
-        masks: ``required`` refuses images without a mask, ``optional`` reads them without labels, ``none`` ignores all
-            masks.
         label_space: YAML file of the label space, relative to the root or the working directory, or the name of one
             that comes with the package (``cityscapes``, ``mapillary-vistas-1.2``); by default ``label_space.yaml`` in
             the root.
         color_coded: masks are in the colours of the label space's classes: RGB, or palette files whose colours count.
         ignore_colors: colours of such masks that mean *ignored*, besides black.
-        include: name patterns; only items that fit one are kept.
-        exclude: name patterns; items that fit one are left out, for example ``["0006R0*"]``.
     """
 
     kind: Literal["folder"] = "folder"
-    root: Path
-    split: str | tuple[str, ...] | None = None
     image: str | None = None
     mask: str | None = None
     split_file: str | None = None
-    masks: Literal["required", "optional", "none"] = "required"
     label_space: Path | None = None
     color_coded: bool = False
     ignore_colors: tuple[tuple[int, int, int], ...] = ()
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
 
     @field_validator("image", "mask")
     @classmethod
@@ -88,7 +77,26 @@ class FolderConfig(DataSetConfig):
         Raises:
             UserError: a folder is missing or empty, an image has no mask, the label space is missing, palettes differ.
         """
-        return data_of(self, find_files(self, lenient), _find_label_space(self, label_space), lenient)
+        return self.data(find_files(self, lenient), _find_label_space(self, label_space), lenient)
+
+    def data(self, found: Found, label_space: LabelSpace, lenient: bool = False) -> FileData:
+        """The data set of files already found, read by a label space already known.
+
+        Raises:
+            UserError: palettes of its masks differ (not told where ``lenient``).
+        """
+        if not (self.color_coded or lenient):
+            check_some_palettes(found.items, label_space, self.where)
+        return FileData(
+            found,
+            label_space,
+            self.where,
+            self.masks == "required",
+            self.color_coded,
+            self.ignore_colors,
+            self.folder,
+            self.long_edge,
+        )
 
     def splits(self) -> tuple[str, ...]:
         """The splits that stand as folders or files where a split may be; none where one is named."""
@@ -105,29 +113,6 @@ class FolderConfig(DataSetConfig):
         return cls(root=folder) if (folder / "images").is_dir() or folder_splits(folder) else None
 
 
-def data_of(config: FolderConfig, found: Found, label_space: LabelSpace, lenient: bool = False) -> FileData:
-    """The data set of files already found, read by a label space already known.
-
-    Raises:
-        UserError: palettes of its masks differ (not told where ``lenient``).
-    """
-    if not (config.color_coded or lenient):
-        check_some_palettes(found.items, label_space, place(config))
-    required = config.masks == "required"
-    root = config.root.expanduser()
-    return FileData(found, label_space, place(config), required, config.color_coded, config.ignore_colors, root)
-
-
-def place(config: FolderConfig) -> str:
-    """What the data set is called in messages: its root, and its splits in parentheses."""
-    split = config.split
-    return (
-        f"{config.root}"
-        if split is None
-        else f"{config.root} ({split if isinstance(split, str) else ', '.join(split)})"
-    )
-
-
 def find_files(config: FolderConfig, lenient: bool = False) -> Found:
     """The items of a folder, without reading any of them and without needing a label space.
 
@@ -135,22 +120,9 @@ def find_files(config: FolderConfig, lenient: bool = False) -> Found:
         UserError: a folder or split file is missing, there are no images, a pattern fits none, or (unless ``lenient``)
             an image has no mask where masks are required.
     """
-    root = config.root.expanduser()
-    if not root.is_dir():
-        raise UserError(f"no such data folder: {root}" if not root.exists() else f"{root} is a file, not a data folder")
+    root = config.folder
     splits = config.split if isinstance(config.split, tuple) else (config.split,)
-    found = merge_splits({split: _find_split(config, root, split) for split in splits})
-    if not found.items:
-        raise UserError(f"there are no images in {place(config)} ({', '.join(IMAGE_SUFFIXES)})")
-    found = keep(found, config.include, config.exclude, place(config), len(splits))
-    bare = [item.image for item in found.items if item.mask is None]
-    if bare and config.masks == "required" and not lenient:
-        raise DataError(
-            f"{len(bare)} of {len(found.items)} images in {place(config)} have no mask: {first_three(bare)}; "
-            "add the masks, leave the images out with exclude, or set masks: optional",
-            "missing",
-        )
-    return found
+    return config.chosen(merge_splits({split: _find_split(config, root, split) for split in splits}), lenient)
 
 
 def folder_splits(root: Path) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Label spaces of public data sets that come with the package, as YAML files that may be copied and changed."""
 
+from functools import lru_cache
 from pathlib import Path
 
 from polyscale.errors import UserError
@@ -15,6 +16,7 @@ def known_spaces() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 
+@lru_cache(maxsize=32)
 def known_space(name: str) -> LabelSpace:
     """The label space of that name.
 

@@ -1,7 +1,8 @@
 """Finding a data set's files: folders, file-name templates and split files become a sorted list of items.
 
-Unusual here: every layout is a pair of *templates* such as ``masks/{split}/{name}``. ``{name}`` may span folders, so
-nested folders stay part of an item's name; a template without a suffix takes any image or mask suffix. Masks are
+Every layout is a pair of *templates* such as ``masks/{split}/{name}``. ``{name}`` may span folders, so nested folders
+stay part of an item's name; ``{folder}`` stands for folders in the middle of a path and begins the name; a template
+without a suffix takes any image or mask suffix. Masks are
 listed, not asked for one by one: that is quick on network drives, and what is left over are the masks without an image.
 """
 
@@ -82,8 +83,7 @@ def list_template(
     base, pattern = template_parts(root, template, split, what)
     if not base.is_dir():
         raise UserError(f"there is no folder {base} for the {what}s{_alternatives(base)}")
-    before, *afters = (re.escape(part) for part in pattern.split("{name}"))
-    expression = before + "(?P<name>.+)" + "(?P=name)".join(afters)
+    expression = _expression(pattern)
     if Path(pattern).suffix.lower() not in suffixes:
         expression += "(?i:" + "|".join(re.escape(suffix) for suffix in suffixes) + ")"
     fits = re.compile(expression)
@@ -91,13 +91,28 @@ def list_template(
     for relative in walk_files(base, suffixes):
         check_name(relative, absolute=True)
         if (match := fits.fullmatch(relative)) is not None:
-            other = found.setdefault(match["name"], base / relative)
+            parts = match.groupdict()
+            name = f"{parts['folder']}/{parts['name']}" if "folder" in parts else parts["name"]
+            other = found.setdefault(name, base / relative)
             if other != base / relative:
-                message = f"two {what}s have the name {match['name']!r}: {other} and {base / relative}; rename one"
+                message = f"two {what}s have the name {name!r}: {other} and {base / relative}; rename one"
                 if clashes is None:
                     raise UserError(message)
-                clashes[match["name"]] = message
+                clashes[name] = message
     return found
+
+
+def _expression(pattern: str) -> str:
+    """A regular expression for the paths that fit a template; a placeholder that comes again means the same again."""
+    expression, seen = "", set()
+    for part in re.split(r"(\{name\}|\{folder\})", pattern):
+        if part not in ("{name}", "{folder}"):
+            expression += re.escape(part)
+            continue
+        key = part[1:-1]
+        expression += f"(?P={key})" if key in seen else f"(?P<{key}>.+)"
+        seen.add(key)
+    return expression
 
 
 def template_parts(root: Path, template: str, split: str | None, what: str) -> tuple[Path, str]:
@@ -115,7 +130,7 @@ def template_parts(root: Path, template: str, split: str | None, what: str) -> t
             raise UserError(f"the {what} template {template!r} has {{split}}, but no split is given; set split")
         template = template.replace("{split}", split)
     check_name(template, absolute=True)
-    start = template.index("{name}")
+    start = min(template.index(key) for key in ("{name}", "{folder}") if key in template)
     folder, _, pattern = template[:start].rpartition("/")
     return root / folder, pattern + template[start:]
 

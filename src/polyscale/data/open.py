@@ -4,16 +4,19 @@ A path is enough where a folder has a layout that can be recognised, or a ``data
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args
 
 from pydantic import BeforeValidator, Field
 
 from polyscale.config import read_yaml, validate
 from polyscale.data.camvid import CamVidConfig
+from polyscale.data.cityscapes import CityscapesConfig
 from polyscale.data.drawn import StreetsConfig
 from polyscale.data.folders import FolderConfig
 from polyscale.data.items import SegmentationData
 from polyscale.data.kind import DataSetConfig
+from polyscale.data.mapillary import MapillaryConfig
+from polyscale.data.published import PublishedConfig
 from polyscale.data.torch_data import TorchConfig
 from polyscale.errors import UserError
 from polyscale.labels import LabelSpace
@@ -23,6 +26,9 @@ __all__ = ["DATA_FILE", "KINDS", "DataConfig", "data_config", "list_splits", "op
 KINDS: tuple[type[DataSetConfig], ...] = (
     FolderConfig,
     CamVidConfig,
+    CityscapesConfig,
+    MapillaryConfig,
+    PublishedConfig,
     StreetsConfig,
     TorchConfig,
 )
@@ -130,8 +136,8 @@ def _config_of_path(where: str | Path) -> DataSetConfig:
             return config
     raise UserError(
         f"{path} is in no layout that is recognised: it needs images/ with masks/, <split>/images/ with "
-        f"<split>/masks/, or train/ with trainannot/; for other layouts write {path / DATA_FILE} with the "
-        "templates 'image' and 'mask'"
+        f"<split>/masks/, or a published data set as it is downloaded ({', '.join(_published())}); for other layouts "
+        f"write {path / DATA_FILE} with the templates 'image' and 'mask'"
     )
 
 
@@ -141,7 +147,7 @@ def _config_of_yaml(path: Path) -> DataSetConfig:
     values = read_yaml(path)
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold the keys of a data config, such as kind, root and split")
-    kinds = {str(kind.model_fields["kind"].default): kind for kind in KINDS}
+    kinds = {name: kind for kind in KINDS for name in get_args(kind.model_fields["kind"].annotation)}
     name = values.get("kind", "folder")
     if not isinstance(name, str) or name not in kinds:
         raise UserError(f"{path}: kind is {name!r}, allowed are {', '.join(kinds)}")
@@ -157,3 +163,8 @@ def _config_of_yaml(path: Path) -> DataSetConfig:
         return validate(kind, values)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def _published() -> list[str]:
+    kinds = [kind for kind in KINDS if "root" in kind.model_fields and kind is not FolderConfig]
+    return [name for kind in kinds for name in get_args(kind.model_fields["kind"].annotation)]

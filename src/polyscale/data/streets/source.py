@@ -33,7 +33,7 @@ from polyscale.errors import UserError
 from polyscale.files import write_atomically
 from polyscale.labels import LabelSpace
 
-__all__ = ["STREETS", "Scene", "StreetsSource", "coarse_labels", "draw_scene", "split_starts", "write_streets"]
+__all__ = ["STREETS", "Scene", "StreetsSource", "claim", "coarse_labels", "draw_scene", "split_starts", "write_streets"]
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -152,7 +152,7 @@ def write_streets(
     starts = split_starts(split_sizes)
     if seed < 0:
         raise UserError(f"seed of drawn streets must be 0 or more, got {seed}")
-    _claim(
+    claim(
         folder,
         {
             "drawing": _DRAWING,
@@ -182,7 +182,7 @@ def write_streets(
     return drawn
 
 
-def _claim(folder: Path, arguments: dict[str, Any]) -> None:
+def claim(folder: Path, arguments: dict[str, Any]) -> None:
     """Leave the arguments in the folder, or check that they are those left there before."""
     path = folder / _MANIFEST
     if path.exists():
