@@ -34,7 +34,7 @@ def prepare_for_use(model: _Module, channels_last: bool = False) -> _Module:
         channels_last: keep the channels of a pixel side by side, in weights and maps.
     """
     prepared = fold_batch_norms(copy.deepcopy(model).eval().requires_grad_(False))
-    return prepared.to(memory_format=torch.channels_last) if channels_last else prepared  # type: ignore[call-overload,no-any-return]
+    return prepared.to(memory_format=torch.channels_last) if channels_last else prepared
 
 
 def computes_bfloat16(device: torch.device | str) -> bool:
@@ -135,7 +135,9 @@ class _Recorder(TorchFunctionMode):
             readers = self.readers.get(key, [])
             partners.setdefault(conv, set()).add(readers[0] if len(readers) == 1 else None)
         found = [
-            (conv, norm) for conv, (norm, *others) in partners.items() if isinstance(norm, nn.Module) and not others
+            (conv, norm)
+            for conv, (norm, *others) in partners.items()
+            if isinstance(norm, nn.BatchNorm2d) and not others
         ]
         times = Counter(conv for conv, _ in self.outputs.values())
         for conv, norm in found:

@@ -65,7 +65,8 @@ def mean_iou(found: Marginals) -> Array:
     iou = class_iou(found)
     known = ~np.isnan(iou)
     with np.errstate(invalid="ignore"):
-        return np.where(known, iou, 0).sum(-1) / np.where(known.any(-1), known.sum(-1), np.nan)
+        mean: Array = np.where(known, iou, 0).sum(-1) / np.where(known.any(-1), known.sum(-1), np.nan)
+        return mean
 
 
 def image_means(found: Marginals) -> Array:
