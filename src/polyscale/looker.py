@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from polyscale.errors import UserError
+from polyscale.models.prepare import prepare_for_use
 from polyscale.multiscale import MultiScale
 from polyscale.views import Fused, View, at_input_sizes, look
 
@@ -30,24 +31,32 @@ class Looked(NamedTuple):
 class Looker:
     """A network on a device, in evaluation mode.
 
-    It keeps no state between calls, so one may serve several threads.
+    It keeps no state between calls, so one may serve several threads. What it looks with is a copy that was made ready
+    for use: batch norms are folded into the convolutions before them, which changes results by rounding.
 
     Args:
         model: the network; it is moved to the device and put into evaluation mode.
         device: "cpu", "cuda", "cuda:1", "mps"; by default the first GPU where there is one.
         precision: "bfloat16" runs the network in mixed precision; fusion and probabilities stay float32.
+        prepare: False looks with the network as it is, to the last bit.
 
     Raises:
         UserError: this machine does not have the device.
     """
 
     def __init__(
-        self, model: MultiScale, device: str | torch.device | None = None, precision: Precision = "float32"
+        self,
+        model: MultiScale,
+        device: str | torch.device | None = None,
+        precision: Precision = "float32",
+        prepare: bool = True,
     ) -> None:
         if precision not in ("float32", "bfloat16"):
             raise UserError(f"unknown precision {precision!r}; choose float32 or bfloat16")
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
+        norms = any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+        self._ready = prepare_for_use(self.model) if prepare and norms else self.model
         self.precision = precision
         self._autocast = torch.bfloat16 if precision == "bfloat16" else None
 
@@ -125,7 +134,7 @@ class Looker:
         Raises:
             UserError: the result is not finite.
         """
-        return see(self.model, images.to(self.device), scales, others, self._autocast)
+        return see(self._ready, images.to(self.device), scales, others, self._autocast)
 
 
 def see(
