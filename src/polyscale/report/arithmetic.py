@@ -16,7 +16,6 @@ __all__ = [
     "calibration_error",
     "class_iou",
     "coverage_precision",
-    "image_means",
     "marginals",
     "mean_iou",
     "off_diagonal",
@@ -57,7 +56,7 @@ def class_iou(found: Marginals) -> Array:
     """IoU of each class, NaN where it is in neither truth nor prediction; the shape of ``found``'s arrays."""
     union = found.true + found.predicted - found.right
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(union > 0, found.right / union, np.nan)
+        return np.asarray(np.where(union > 0, found.right / union, np.nan))
 
 
 def mean_iou(found: Marginals) -> Array:
@@ -65,13 +64,7 @@ def mean_iou(found: Marginals) -> Array:
     iou = class_iou(found)
     known = ~np.isnan(iou)
     with np.errstate(invalid="ignore"):
-        mean: Array = np.where(known, iou, 0).sum(-1) / np.where(known.any(-1), known.sum(-1), np.nan)
-        return mean
-
-
-def image_means(found: Marginals) -> Array:
-    """MIoU of each image by itself, (I, R)."""
-    return mean_iou(found)
+        return np.asarray(np.where(known, iou, 0).sum(-1) / np.where(known.any(-1), known.sum(-1), np.nan))
 
 
 class Interval(NamedTuple):

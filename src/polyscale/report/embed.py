@@ -17,7 +17,7 @@ from PIL import Image
 from polyscale.files import write_atomically
 from polyscale.labels import IGNORE, LabelSpace
 from polyscale.pictures import error_map
-from polyscale.report.arithmetic import class_iou, image_means, marginals
+from polyscale.report.arithmetic import class_iou, marginals, mean_iou
 from polyscale.report.stored import Stored
 from polyscale.report.ways import AVERAGE, FUSED
 
@@ -56,7 +56,7 @@ def film(stored: Stored) -> list[Part]:
     about, counts = stored.about, stored.counts
     names, rows = about["classes"], about["rows"]
     found = marginals(counts, len(rows), len(names))
-    means, own = image_means(found), rows.index(FUSED)
+    means, own = mean_iou(found), rows.index(FUSED)
     iou = class_iou(found)[:, own]
     average = rows.index(AVERAGE) if AVERAGE in rows else None
     pixels = counts["image_pixels"].sum(1)

@@ -74,12 +74,8 @@ def plot(
 
     words = f"{title}. {y_name} over {x_name}. " + "; ".join(_told(one) for one in series)
     named = f' id="{escape(identity)}"' if identity else ""
-    parts = [
-        (
-            f'<svg{named} class="plot" viewBox="0 0 {WIDTH} {height}" data-left="{LEFT}" data-right="{WIDTH - RIGHT}" '
-            f'role="img" aria-label="{escape(words)}">'
-        )
-    ]
+    box = f'viewBox="0 0 {WIDTH} {height}" data-left="{LEFT}" data-right="{WIDTH - RIGHT}"'
+    parts = [f'<svg{named} class="plot" {box} role="img" aria-label="{escape(words)}">']
     for tick in y_marks:
         if y_low - 1e-9 <= tick <= y_high + 1e-9:
             _, y = place(x_low, tick)

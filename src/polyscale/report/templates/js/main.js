@@ -62,6 +62,8 @@ function start() {
   setUpMixer(stage, (key) => setLayer("right", key));
   setUpControls({ stage, left, right, wipe, redraw, setWipe, setLayer });
   setUpKeys({ stage, film, classes, choose, setWipe, setLayer });
+  // For the browser's console, and for tests.
+  Object.assign(window, { polyscale: { page, stage, loadPicture } });
   const first = page.order.find((index) => page.images[index].stored);
   if (first !== undefined) choose(first);
 }
