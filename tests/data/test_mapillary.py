@@ -87,7 +87,7 @@ def test_labels_of_the_other_version_are_told(newest, tmp_path):
 
 
 def test_images_are_resized_to_a_long_edge_when_they_are_read(download):
-    root, version = download
+    root, _ = download
     whole = open_data(MapillaryConfig(root=root, split="train"))
     small = open_data(MapillaryConfig(root=root, split="train", long_edge=64))
     for index in range(4):
