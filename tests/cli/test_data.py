@@ -115,3 +115,26 @@ def test_a_partly_read_image_is_one_line_of_warning(copy, tmp_path):
     assert "partial" in run.stdout
     (line,) = (line for line in run.stderr.splitlines() if "pages" in line)
     assert line.startswith(f"warning: {path.with_suffix('.tif')} has several pages, of which only the first is read")
+
+
+@pytest.mark.parametrize(
+    ("like", "image"),
+    [
+        ("cityscapes", "leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png"),
+        ("cityscapes-nested", "leftImg8bit_trainvaltest/leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png"),
+        ("mapillary-1.2", "training/images/*.jpg"),
+        ("mapillary-2.0", "training/v2.0/labels/*.png"),
+    ],
+)
+def test_streets_can_be_drawn_in_the_form_of_a_published_data_set(tmp_path, capsys, like, image):
+    out = tmp_path / "out"
+    assert main(["data", "draw", str(out), "--like", like, "--train", "1", "--val", "1", "--size", "64x128"]) == 0
+    assert len(list(out.glob(image))) == 1
+    assert main(["data", "check", str(out)]) == 0
+    assert "val: 1 images, usable" in capsys.readouterr().out
+
+
+def test_options_of_another_layout_are_refused(tmp_path, capsys):
+    assert main(["data", "draw", str(tmp_path), "--extra", "1"]) == 2
+    assert main(["data", "draw", str(tmp_path), "--like", "mapillary-1.2", "--coarse"]) == 2
+    assert capsys.readouterr().err.count("leave it out") == 2
