@@ -256,6 +256,57 @@ def test_a_key_that_a_later_version_added_does_not_stop_a_run(config: Experiment
     assert train(config, tmp_path, resume=True).steps == 15
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"config": 3},
+        {"config": "["},
+        {"config": "[" * 5000},
+        {"config": "[]"},
+        {"step": "3"},
+        {"step": 10**9},
+        {"step": -1},
+        {"best_miou": "x"},
+        {"model": 3},
+        {"model": {"x": torch.zeros(1)}},
+        {"optimizer": {}},
+        {"optimizer": {"state": 3, "param_groups": 3}},
+        {"data": None},
+        {"global_batch": "x"},
+        None,
+        [],
+    ],
+)
+def test_a_state_of_wrong_types_is_one_line(config: ExperimentConfig, tmp_path: Path, change: Any) -> None:
+    train(config, tmp_path, listener=StopAfter(3))
+    state = torch.load(tmp_path / "resume.pt", weights_only=True)
+    torch.save(state | change if isinstance(change, dict) else change, tmp_path / "resume.pt")
+    with pytest.raises(UserError, match=r"resume\.pt|crops a step") as caught:
+        train(config, tmp_path, resume=True)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_loader_that_is_killed_while_the_state_is_saved_is_no_full_disk(
+    config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise RuntimeError("DataLoader worker (pid 3) is killed by signal: Killed. ")
+
+    monkeypatch.setattr(torch, "save", killed)
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        train(config, tmp_path)
+
+
+def test_a_full_disk_is_told_where_the_state_is_saved(
+    config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = torch.save
+    monkeypatch.setattr(torch, "save", lambda state, _: save(state, "/dev/full"))
+    with pytest.raises(UserError, match=r"cannot write .*resume\.pt: .*free some space"):
+        train(config, tmp_path)
+
+
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
 def test_validation_has_the_precision_of_training_and_says_so(
     recipe: dict[str, Any], tmp_path: Path, ema_decay: float | None

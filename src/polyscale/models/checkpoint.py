@@ -1,6 +1,7 @@
 """One-file checkpoints: safetensors, with configuration, label space and version in the metadata.
 
-Nothing is ever unpickled.
+Loading a file never runs code from it. All that the metadata say stands in one entry, since safetensors writes several
+in an order of its own each time: equal networks give equal bytes.
 """
 
 import json
@@ -23,7 +24,8 @@ from polyscale.multiscale import MultiScale
 
 __all__ = ["FORMAT", "Checkpoint", "Metadata", "load_checkpoint", "read_metadata", "read_weights", "save_checkpoint"]
 
-FORMAT = "polyscale-1"
+FORMAT = "polyscale-2"
+_ENTRY = "polyscale"
 
 
 class Metadata(NamedTuple):
@@ -75,13 +77,13 @@ def save_checkpoint(
     metadata = {
         "format": FORMAT,
         "version": polyscale.__version__,
-        "config": model.config.model_dump_json(),
-        "label_space": label_space.model_dump_json(),
-        "info": json.dumps(info or {}),
+        "config": model.config.model_dump(mode="json"),
+        "label_space": label_space.model_dump(mode="json"),
+        "info": info or {},
     }
     with write_atomically(path) as temporary:
         try:
-            save_file(tensors, temporary, metadata)
+            save_file(tensors, temporary, {_ENTRY: json.dumps(metadata)})
         except SafetensorError as error:
             raise OSError(str(error)) from error
 
@@ -108,23 +110,31 @@ def read_metadata(path: str | Path) -> Metadata:
             f"{path} is not a readable checkpoint ({' '.join(str(error).split())}); "
             f"Polyscale writes .safetensors files{todo}"
         ) from None
-    if metadata.get("format") != FORMAT:
+    if _ENTRY not in metadata and metadata.get("format") != "polyscale-1":
         raise UserError(
-            f"{path} is a safetensors file but not a Polyscale checkpoint of format {FORMAT}; "
+            f"{path} is a safetensors file but not a Polyscale checkpoint; "
             "backbone weights alone go into model.backbone.pretrained"
         )
+    version = "?"
     try:
-        config = json.loads(metadata["config"])
+        facts = json.loads(metadata[_ENTRY]) if _ENTRY in metadata else _first_format(metadata)
+        version = str(facts["version"])
+        config = facts["config"]
         config.get("backbone", {})["pretrained"] = False  # the file carries the weights; none are to be fetched
         return Metadata(
-            validate(ModelConfig, config),
-            validate(LabelSpace, json.loads(metadata["label_space"])),
-            metadata.get("version", "?"),
-            json.loads(metadata.get("info", "{}")),
+            validate(ModelConfig, config), validate(LabelSpace, facts["label_space"]), version, dict(facts["info"])
         )
-    except (KeyError, AttributeError, TypeError, json.JSONDecodeError, UserError) as error:
-        written = metadata.get("version", "?")
-        raise UserError(f"{path} was written by Polyscale {written} and cannot be read by this one: {error}") from None
+    except (KeyError, AttributeError, TypeError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise UserError(
+            f"{path} was written by Polyscale {version[:40]} and cannot be read by this one: {reason}"
+        ) from None
+
+
+def _first_format(metadata: dict[str, str]) -> dict[str, Any]:
+    """The facts as versions before 0.2 wrote them, each in an entry of its own."""
+    facts = {key: json.loads(metadata[key]) for key in ("config", "label_space")}
+    return {**facts, "version": metadata.get("version", "?"), "info": json.loads(metadata.get("info", "{}"))}
 
 
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
