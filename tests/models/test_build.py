@@ -225,6 +225,7 @@ def test_checkpoints_of_the_first_format_are_read(tmp_path: Path) -> None:
     """As versions before 0.2 wrote them: an entry each, and ``combined.`` before the names."""
     model, path = build(), tmp_path / "m.safetensors"
     config = model.config.model_dump(mode="json")
+    config["decoder"]["ocr_channels"] = 64  # of no effect, and not refused then
     facts = {
         "format": "polyscale-1",
         "version": "0.1.0",

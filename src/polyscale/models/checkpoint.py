@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import polyscale
 from polyscale.config import is_import_path, validate
+from polyscale.decoders.decoder import idle_keys
 from polyscale.errors import UserError
 from polyscale.files import write_atomically
 from polyscale.labels import LabelSpace
@@ -134,6 +135,9 @@ def read_metadata(path: str | Path) -> Metadata:
 def _first_format(metadata: dict[str, str]) -> dict[str, Any]:
     """The facts as versions before 0.2 wrote them, each in an entry of its own."""
     facts = {key: json.loads(metadata[key]) for key in ("config", "label_space")}
+    decoder = facts["config"].get("decoder", {})
+    for key in idle_keys(decoder.get("kind", "light"), decoder):  # they were allowed, and had no effect
+        del decoder[key]
     return {**facts, "version": metadata.get("version", "?"), "info": json.loads(metadata.get("info", "{}"))}
 
 
