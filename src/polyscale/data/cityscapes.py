@@ -90,7 +90,9 @@ class CityscapesConfig(FilesConfig):
 
     def _find(self, split: str, lenient: bool) -> Found:
         if split not in _SPLITS:
-            raise UserError(f"Cityscapes has no split {split!r}{nearest(split, _SPLITS)}; its splits are {', '.join(_SPLITS)}")
+            raise UserError(
+                f"Cityscapes has no split {split!r}{nearest(split, _SPLITS)}; its splits are {', '.join(_SPLITS)}"
+            )
         kind = self.labels or ("coarse" if split == "train_extra" else "fine")
         if self.fold == 0 or split not in ("train", "val"):
             return self._list(split, kind, lenient)

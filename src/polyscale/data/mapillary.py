@@ -131,7 +131,9 @@ def vistas_label_space(root: Path, version: Version) -> LabelSpace:
 def _canonical(split: str) -> str:
     names = {folder: name for name, folder in _FOLDERS.items()}
     if split not in _FOLDERS and split not in names:
-        raise UserError(f"Mapillary Vistas has no split {split!r}{nearest(split, _FOLDERS)}; its splits are {', '.join(_FOLDERS)}")
+        raise UserError(
+            f"Mapillary Vistas has no split {split!r}{nearest(split, _FOLDERS)}; its splits are {', '.join(_FOLDERS)}"
+        )
     return names.get(split, split)
 
 

@@ -103,8 +103,8 @@ class PublishedConfig(FilesConfig):
         splits = self.split if isinstance(self.split, tuple) else (self.split or "train",)
         for split in splits:
             if split not in published.splits:
-                known = ", ".join(published.splits)
-                raise UserError(f"data of kind {self.kind!r} have no split {split!r}{nearest(split, published.splits)}; their splits are {known}")
+                hint, known = nearest(split, published.splits), ", ".join(published.splits)
+                raise UserError(f"data of kind {self.kind!r} have no split {split!r}{hint}; their splits are {known}")
         theirs = tuple(published.splits[split] for split in splits)
         folder = FolderConfig(
             root=self.root,
