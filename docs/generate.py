@@ -59,8 +59,8 @@ def sections(root: type[Config], title: str) -> Iterator[tuple[str, type[Config]
         for name, field in model.model_fields.items():
             inside = [other for other in dict.fromkeys(models(field.annotation)) if other not in met]
             for other in inside:
-                kind = other.model_fields.get("kind")
-                told = f", kind `{kind.default}`" if len(inside) > 1 and kind else ""
+                kinds = get_args(other.model_fields["kind"].annotation) if len(inside) > 1 else ()
+                told = f", kind {', '.join(f'`{kind}`' for kind in kinds)}" if kinds else ""
                 below.append((f"`{place}{name}`{told}", f"{place}{name}.", other))
             met.update(inside)
         waiting = below + waiting
@@ -78,7 +78,7 @@ def section(title: str, model: type[Config]) -> str:
     """A heading, what the model is for, and its keys."""
     meanings = docstrings(model)
     rows = [
-        f"| `{name}` | {kind(field.annotation, field)} | {default(field)} | {in_cell(meanings.get(name, ''))} |\n"
+        f"| `{name}` | {kind(field.annotation, field)} | {default(field)} | {in_cell(meanings[name])} |\n"
         for name, field in model.model_fields.items()
     ]
     intro = prose(inspect.getdoc(model) or "").partition("\n\nExample:")[0]
@@ -86,13 +86,22 @@ def section(title: str, model: type[Config]) -> str:
 
 
 def docstrings(model: type[Config]) -> dict[str, str]:
-    """Field -> the text below it in the code."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
-    assert isinstance(tree, ast.ClassDef)
-    found = {}
-    for field, text in zip(tree.body, tree.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-            found[field.target.id] = inspect.cleandoc(ast.literal_eval(text.value))
+    """Field -> the text below it in the code, of the model or what it inherits from.
+
+    Raises:
+        SystemExit: a field has none.
+    """
+    found = {"kind": "Which of them."}
+    for base in reversed(model.__mro__):
+        if base is Config or not issubclass(base, Config):
+            continue
+        tree = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+        assert isinstance(tree, ast.ClassDef)
+        for field, text in zip(tree.body, tree.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+                found[field.target.id] = inspect.cleandoc(ast.literal_eval(text.value))
+    if missing := [name for name in model.model_fields if name not in found]:
+        raise SystemExit(f"error: {model.__name__}.{missing[0]} has no docstring below it")
     return found
 
 

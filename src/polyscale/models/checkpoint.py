@@ -1,10 +1,8 @@
 """One-file checkpoints: safetensors, with configuration, label space and version in the metadata.
 
-Loading a file never runs code from it. All that the metadata say stands in one entry, since safetensors writes several
-in an order of its own each time: equal networks give equal bytes.
+Loading a file never runs code from it. Equal networks give equal bytes.
 """
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,18 +13,23 @@ from safetensors.torch import load_file, save_file
 
 import polyscale
 from polyscale.config import is_import_path, validate
-from polyscale.decoders.decoder import idle_keys
 from polyscale.errors import UserError
 from polyscale.files import write_atomically
 from polyscale.labels import LabelSpace
 from polyscale.models.build import ModelConfig, build_model
 from polyscale.models.finding import find_network
+from polyscale.models.metadata import are_ours, pack, unpack
 from polyscale.multiscale import MultiScale
 
-__all__ = ["FORMAT", "Checkpoint", "Metadata", "load_checkpoint", "read_metadata", "read_weights", "save_checkpoint"]
-
-FORMAT = "polyscale-2"
-_ENTRY = "polyscale"
+__all__ = [
+    "Checkpoint",
+    "Metadata",
+    "check_trusted",
+    "load_checkpoint",
+    "read_metadata",
+    "read_weights",
+    "save_checkpoint",
+]
 
 
 class Metadata(NamedTuple):
@@ -75,8 +78,7 @@ def save_checkpoint(
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     if half:
         tensors = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
-    metadata = {
-        "format": FORMAT,
+    facts = {
         "version": polyscale.__version__,
         "config": model.config.model_dump(mode="json"),
         "label_space": label_space.model_dump(mode="json"),
@@ -84,7 +86,7 @@ def save_checkpoint(
     }
     with write_atomically(path) as temporary:
         try:
-            save_file(tensors, temporary, {_ENTRY: json.dumps(metadata)})
+            save_file(tensors, temporary, pack(facts))
         except SafetensorError as error:
             raise OSError(str(error)) from error
 
@@ -111,14 +113,14 @@ def read_metadata(path: str | Path) -> Metadata:
             f"{path} is not a readable checkpoint ({' '.join(str(error).split())}); "
             f"Polyscale writes .safetensors files{todo}"
         ) from None
-    if _ENTRY not in metadata and metadata.get("format") != "polyscale-1":
+    if not are_ours(metadata):
         raise UserError(
             f"{path} is a safetensors file but not a Polyscale checkpoint; "
             "backbone weights alone go into model.backbone.pretrained"
         )
     version = "?"
     try:
-        facts = json.loads(metadata[_ENTRY]) if _ENTRY in metadata else _first_format(metadata)
+        facts = unpack(metadata)
         version = str(facts["version"])
         config = facts["config"]
         config.get("backbone", {})["pretrained"] = False  # the file carries the weights; none are to be fetched
@@ -132,18 +134,25 @@ def read_metadata(path: str | Path) -> Metadata:
         ) from None
 
 
-def _first_format(metadata: dict[str, str]) -> dict[str, Any]:
-    """The facts as versions before 0.2 wrote them, each in an entry of its own."""
-    facts = {key: json.loads(metadata[key]) for key in ("config", "label_space")}
-    decoder = facts["config"].get("decoder", {})
-    for key in idle_keys(decoder.get("kind", "light"), decoder):  # they were allowed, and had no effect
-        del decoder[key]
-    return {**facts, "version": metadata.get("version", "?"), "info": json.loads(metadata.get("info", "{}"))}
-
-
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     """A checkpoint's tensors by their names in the network; versions before 0.2 put ``combined.`` before each."""
     return {name.removeprefix("combined."): value for name, value in load_file(find_network(path)).items()}
+
+
+def check_trusted(config: ModelConfig, trust: Collection[str], path: str | Path) -> None:
+    """Make sure that the user allows every part outside Polyscale that a file names, before any of it is imported.
+
+    Raises:
+        UserError: one is not in ``trust``.
+    """
+    foreign = config.foreign
+    theirs = () if foreign is None else (foreign.build, foreign.logits or "")
+    for name in (config.backbone.name, config.decoder.kind, *theirs):
+        if is_import_path(name) and name not in trust:
+            raise UserError(
+                f"{path} needs {name}, which is not a part of Polyscale: loading it runs that module's code; if you "
+                f"trust it, add --trust {name}, in Python trust=[{name!r}]"
+            )
 
 
 def load_checkpoint(path: str | Path, device: str | torch.device = "cpu", trust: Collection[str] = ()) -> Checkpoint:
@@ -160,14 +169,7 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu", trust:
             is not trusted.
     """
     metadata = read_metadata(path)
-    foreign = metadata.config.foreign
-    theirs = () if foreign is None else (foreign.build, foreign.logits or "")
-    for name in (metadata.config.backbone.name, metadata.config.decoder.kind, *theirs):
-        if is_import_path(name) and name not in trust:
-            raise UserError(
-                f"{path} needs {name}, which is not a part of Polyscale: loading it runs that module's code; if you "
-                f"trust it, add --trust {name}, in Python trust=[{name!r}]"
-            )
+    check_trusted(metadata.config, trust, path)
     model = build_model(metadata.config, metadata.label_space)
     try:
         model.load_state_dict(read_weights(path))
