@@ -200,7 +200,7 @@ def test_a_network_that_diverged_between_logged_steps_is_not_saved(recipe: dict[
     changes = {"optimizer": {"kind": "sgd", "lr": 1e30}, "log_every": 1000, "epochs": 2, "ema_decay": None}
     recipe["training"] |= changes
     recipe["data"]["val"] = None
-    with pytest.raises(UserError, match=r"not finite at step 5; lower training\.optimizer\.lr"):
+    with pytest.raises(UserError, match=r"at step \d \(images .*; lower training\.optimizer\.lr"):
         train(validate(ExperimentConfig, recipe), tmp_path)
     assert not list(tmp_path.glob("*.safetensors"))
     assert torch.load(tmp_path / "resume.pt", weights_only=True)["step"] == 0

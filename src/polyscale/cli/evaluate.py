@@ -71,9 +71,7 @@ def evaluate_command(
     place, main = _place(device)
     name, chosen, opened = _open(data, split, metadata.label_space, main)
     where = find_network(checkpoint) if checkpoint.is_dir() else checkpoint  # no results beside a network that ships
-    folder = out or where.parent / "evaluation" / "-".join(
-        filter(None, (where.stem, Path(name).name, chosen))
-    )
+    folder = out or where.parent / "evaluation" / "-".join(filter(None, (where.stem, Path(name).name, chosen)))
     check_folder(folder)
     network = load_checkpoint(checkpoint, trust=trust or ())
     details = {"checkpoint": str(checkpoint), "data": name, "split": chosen, "checkpoint_info": metadata.info}

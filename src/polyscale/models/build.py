@@ -51,8 +51,8 @@ class MultiScaleConfig(Config):
     """
 
     method: Method = "hierarchical"
-    """``hierarchical`` (learnt attention), ``single`` (scale 1), ``average`` (of probabilities) or ``explicit`` (one head
-    over a fixed set of scales).
+    """``hierarchical`` (learnt attention), ``single`` (scale 1), ``average`` (of probabilities) or ``explicit`` (one
+    head over a fixed set of scales).
     """
     train_scales: tuple[float, ...] = ()
     """The scales of training, 1 among them; by default as above."""

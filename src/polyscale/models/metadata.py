@@ -1,7 +1,7 @@
 """The facts of a checkpoint as safetensors stores them: text by name.
 
-All facts stand in one entry. safetensors writes several entries in another order each time, and equal networks should be
-equal files.
+All facts stand in one entry. safetensors writes several entries in another order each time, and equal networks should
+be equal files.
 """
 
 import json

@@ -192,7 +192,8 @@ class ExperimentConfig(Config):
             raise ValueError(
                 f"method {settings.method!r} validates at {list(settings.eval_scales)} only; remove validation.scales"
             )
-        if self.validation.final and (self.data.val is None or set(scales or settings.eval_scales) == set(settings.eval_scales)):
+        cheaper = bool(scales) and set(scales) != set(settings.eval_scales)
+        if self.validation.final and (self.data.val is None or not cheaper):
             raise ValueError(
                 "validation.final has no effect without data.val and validation.scales other than the model's "
                 "eval_scales; remove it"
