@@ -46,6 +46,7 @@ check: setup
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/python docs/generate.py --check
 
 format: setup
 	$(RUN) ruff format .
@@ -67,5 +68,4 @@ dry-run: setup
 	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/dry_run.py $(CONFIGS)
 
 docs: setup
-	@mkdir -p docs/reference
-	$(RUN) typer polyscale.cli.app utils docs --name polyscale --output docs/reference/cli.md
+	$(VENV)/bin/python docs/generate.py

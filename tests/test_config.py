@@ -278,7 +278,7 @@ def test_messages_speak_of_yaml_and_not_of_python():
             validate(Weighted, values)
         return str(caught.value)
 
-    text = "weights: Input should be 'none' (not 'x'); weights: must be a list in brackets (not 'x')"
+    text = "weights: must be 'none' (not 'x'); weights: must be a list in brackets (not 'x')"
     assert message({"weights": "x"}) == text
     assert message({"runs": [{"nmae": 1}]}).startswith("unknown key 'runs.0.nmae'; allowed here: name")
     assert "few" not in message({"runs": [{"nmae": 1}]})
@@ -450,3 +450,24 @@ def test_what_is_no_import_path_is_told_and_not_imported(text):
 
 def test_an_import_path_gives_the_object():
     assert import_path("polyscale.config:Config") is Config
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"nmae": 1}, r"unknown key 'nmae' \(did you mean 'name'\?\); allowed here: name, scales"),
+        ({"optimizer": {"nestrov": 1}}, r"optimizer\.nestrov' \(did you mean 'nesterov'\?\); allowed here: lr"),
+        ({"nesterov": True}, r"'nesterov' \(did you mean 'optimizer\.nesterov'\?\); allowed here"),
+        ({"quite_other": True}, "unknown key 'quite_other'; allowed here"),
+        ({"head": {"kind": "ligth"}}, r"\(did you mean 'light'\?\)"),
+        ({"x" * 10**5: 1}, "unknown key '(x{99})';"),
+    ],
+)
+def test_a_misspelt_key_or_name_gets_the_nearest(values, message):
+    with pytest.raises(UserError, match=message):
+        validate(Run, values)
+
+
+def test_a_misspelt_choice_gets_the_nearest():
+    with pytest.raises(UserError, match=r"\(did you mean 'none'\?\) \(not 'nnoe'\)"):
+        validate(Weighted, {"weights": "nnoe"})

@@ -3,7 +3,7 @@
 import inspect
 import re
 import reprlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -182,14 +182,21 @@ def _describe(kind: type[BaseModel], problem: Any) -> str:
     key = ".".join(keys)
     if problem["type"] == "extra_forbidden":
         _, models = _follow(kind, location[:-1])
-        allowed = f"; allowed here: {', '.join(models[0].model_fields)}" if models else ""
-        return f"unknown key {key!r}{allowed}"
+        fields = models[0].model_fields if models else {}
+        hint = nearest(keys[-1], fields) or _elsewhere(keys[-1], kind)
+        return f"unknown key {key[:100]!r}{hint}; allowed here: {', '.join(fields)}"
     if problem["type"] == "missing":
         return f"key {key!r} is missing"
     message = _IN_YAML.get(problem["type"]) or str(problem["msg"]).removeprefix("Value error, ")
-    value = _SHORT.repr(problem.get("input"))
+    message = re.sub("^Input should be", "must be", message)
+    given = problem.get("input")
+    value = _SHORT.repr(given)
+    if problem["type"] in ("literal_error", "union_tag_invalid"):
+        context = problem["ctx"]
+        name = str(context.get("tag", given))
+        message += nearest(name, re.findall("'([^']*)'", str(context.get("expected", context.get("expected_tags")))))
     shown = "" if len(value) > 60 or not location else f" (not {value})"
-    shown += "; in YAML a space follows the colon" if problem.get("input") is None and ":" in key else ""  # {bus:3}
+    shown += "; in YAML a space follows the colon" if given is None and ":" in key else ""  # {bus:3}
     return f"{key}: {message}{shown}" if key else message
 
 
@@ -206,6 +213,19 @@ def _follow(kind: Any, location: Sequence[Any]) -> tuple[list[str], list[Any]]:
         keys.append(str(part))
         models = [model for field in fields for model in _models_in(field.annotation)] or models
     return keys, models
+
+
+def _elsewhere(name: str, kind: type[BaseModel]) -> str:
+    """A hint where a key of this name stands in another place of the configuration."""
+    key = next((key for key in _keys(kind) if key.rpartition(".")[2] == name), None)
+    return "" if key is None else f" (did you mean {key!r}?)"
+
+
+def _keys(kind: type[BaseModel], before: str = "") -> Iterator[str]:
+    for name, field in kind.model_fields.items():
+        yield before + name
+        for model in _models_in(field.annotation):
+            yield from _keys(model, f"{before}{name}.")
 
 
 def _tags(model: Any) -> tuple[str, ...]:

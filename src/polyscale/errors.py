@@ -10,16 +10,21 @@ class UserError(ValueError):
     """Something that the user can change: one line that names the thing, what is allowed and what to do."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'resnet50'?)`` where one of ``known`` resembles ``name``, else nothing.
+def nearest(name: str, known: Iterable[str], most: int = 1) -> str:
+    """`` (did you mean 'schedule'?)`` where one of ``known`` resembles ``name``, else nothing.
+
+    Args:
+        name: what was given.
+        known: what is possible.
+        most: names to propose.
 
     Example:
         >>> nearest("schedul", ["schedule", "optimizer"])
         " (did you mean 'schedule'?)"
     """
     by_case = {other.lower(): other for other in known}
-    close = difflib.get_close_matches(name[:100].lower(), by_case, n=1)
-    return f" (did you mean {by_case[close[0]]!r}?)" if close else ""
+    close = difflib.get_close_matches(name[:100].lower(), by_case, n=most)
+    return f" (did you mean {' or '.join(repr(by_case[other]) for other in close)}?)" if close else ""
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:

@@ -10,7 +10,16 @@ from typing import TextIO
 
 from polyscale.errors import UserError
 
-__all__ = ["check_folder", "check_name", "inside", "locked", "remove_leftovers", "walk_files", "write_atomically"]
+__all__ = [
+    "check_folder",
+    "check_name",
+    "inside",
+    "locked",
+    "memory_limit",
+    "remove_leftovers",
+    "walk_files",
+    "write_atomically",
+]
 
 _HELD: set[Path] = set()
 """By this process: the system's locks are between processes."""
@@ -227,3 +236,26 @@ def inside(folder: str | Path, name: object) -> Path:
         if os.path.islink(path):  # noqa: PTH114 - plain text: asked for each of many files
             raise UserError(f"{path} is a symbolic link, and may lead elsewhere; replace it by a folder or file")
     return Path(path)
+
+
+@contextlib.contextmanager
+def memory_limit(path: str | Path) -> Iterator[None]:
+    """While a file is read: this process gets three times its size and half a gigabyte more, then a ``MemoryError``.
+
+    A pickle of some bytes can ask for any amount. Where the system cannot limit memory, this does nothing.
+    """
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        wanted = pages * resource.getpagesize() + 3 * Path(path).stat().st_size + 2**29
+        soft = wanted if before[0] == resource.RLIM_INFINITY else min(wanted, before[0])
+        resource.setrlimit(resource.RLIMIT_AS, (soft, before[1]))
+    except (ImportError, OSError, ValueError, AttributeError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)

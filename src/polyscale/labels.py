@@ -28,8 +28,11 @@ class LabelClass(Config):
     """One class: its name, its colour (R, G, B in 0..255), and the dataset ids that mean it."""
 
     name: str
+    """What tables and legends call it."""
     color: tuple[int, int, int]
+    """Red, green and blue, 0 to 255; how it is drawn, and what colour-coded masks hold."""
     ids: tuple[int, ...] = ()
+    """Values of a mask's pixels that mean it; by default its position among the classes."""
 
     @field_validator("color")
     @classmethod
@@ -75,9 +78,13 @@ class LabelSpace(Config):
     """
 
     name: str = "custom"
+    """What messages call the label space."""
     classes: tuple[LabelClass, ...] = Field(min_length=1, max_length=255)
+    """In the order of their train ids."""
     ignore_ids: tuple[int, ...] = ()
+    """Values of a mask's pixels that are ignored; 255 always is, unless a class claims it."""
     ignore_unknown: bool = False
+    """Ignore every value that no class and no ``ignore_ids`` name, instead of refusing the mask."""
 
     @model_validator(mode="before")
     @classmethod

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
 import torch
@@ -16,6 +16,7 @@ __all__ = [
     "local_device",
     "rank_and_world",
     "share_buffers",
+    "share_weights",
     "sum_over_ranks",
     "wait_for_all",
 ]
@@ -34,10 +35,18 @@ def share_buffers(model: nn.Module) -> None:
     During training the statistics of batch norms that are not synchronised differ between processes; the first one's
     are those that a checkpoint stores.
     """
-    if rank_and_world()[1] == 1:
-        return
-    for buffer in model.buffers():
-        distributed.broadcast(buffer, src=0)
+    _share(model.buffers())
+
+
+def share_weights(model: nn.Module) -> None:
+    """Give every process the first one's parameters and buffers, in place."""
+    _share([*(parameter.data for parameter in model.parameters()), *model.buffers()])
+
+
+def _share(tensors: Iterable[Tensor]) -> None:
+    if rank_and_world()[1] > 1:
+        for tensor in tensors:
+            distributed.broadcast(tensor, src=0)
 
 
 def sum_over_ranks(tensors: Sequence[Tensor], device: torch.device) -> None:

@@ -101,7 +101,7 @@ def test_only_stored_levels_can_be_thresholds(teacher, images, tmp_path):
     label(teacher, images, tmp_path / "out", confidence=True, levels=(0.5, 0.75))
     with pytest.raises(UserError, match="none of the stored levels; choose from 0, 0.5, 0.75, 1"):
         rethreshold(tmp_path / "out", 0.9)
-    with pytest.raises(UserError, match="no class 'tram'"):
+    with pytest.raises(UserError, match="unknown class 'tram'"):
         rethreshold(tmp_path / "out", 0.5, {"tram": 0.75})
     with pytest.raises(UserError, match="holds no auto-labels"):
         rethreshold(images, 0.9)

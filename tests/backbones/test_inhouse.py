@@ -16,7 +16,7 @@ def test_every_name_builds_and_is_none_of_timms(name):
 
 
 def test_a_misspelt_name_is_answered_with_the_right_one():
-    with pytest.raises(UserError, match=r"close names: wide_resnet38\b"):
+    with pytest.raises(UserError, match=r"did you mean 'wide_resnet38'"):
         build_backbone(BackboneConfig(name="wideresnet38"))
 
 

@@ -148,3 +148,14 @@ def test_a_reader_that_goes_away_is_no_error():
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31mred\x1b[0m.png", "a\rb", "a\x9b2Jb", "a\u202eb", "a\udcffb", "x" * 10_000])
+def test_a_name_does_not_steer_the_terminal(stand_in, capsys, name):
+    stand_in(raising(UserError(f"{name} cannot be read; give another")))
+    assert main(["predict"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.removesuffix("\n").isprintable()
+    assert len(shown) <= 501
+    assert shown.startswith("error: ")
+    assert shown.endswith("cannot be read; give another\n")

@@ -103,3 +103,29 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_losses(recipe, tmp_path)
     assert 0 < done < 60
     assert main(["train", "--resume", "--out", "parts"]) == 0
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
+def test_progress_does_not_show_what_has_ended(capsys, monkeypatch):
+    """Counting pixels had seemed to go on until the first steps were logged."""
+    from polyscale.cli.train import TrainingDisplay
+
+    opened, closed = [], []
+
+    class Bar:
+        def __init__(self, what):
+            self.what = what
+            opened.append(what)
+
+        def update(self, done, total, note=""): ...
+
+        def close(self):
+            closed.append(self.what)
+
+    monkeypatch.setattr("polyscale.cli.train.open_bar", lambda what, *_: Bar(what))
+    display = TrainingDisplay()
+    display.working("counting pixels", 1, 2)
+    assert closed == []
+    display.working("counting pixels", 2, 2)
+    assert closed == ["counting pixels"]
+    display.started(0, 100, 8)
+    assert opened == ["counting pixels", "training"]

@@ -19,15 +19,18 @@ DECODERS = {
     "ocr": DecoderConfig(kind="ocr", ocr_channels=24, ocr_key_channels=12),
     "ocr-aspp": DecoderConfig(kind="ocr", ocr_pyramid=True, aspp_channels=8, ocr_channels=24, ocr_key_channels=12),
     "deeplabv3plus": DecoderConfig(kind="deeplabv3plus", aspp_channels=16, fine_channels=8),
+    "deeplabv3plus-separable": DecoderConfig(kind="deeplabv3plus", aspp_separable=True, aspp_channels=16),
     "deeplabv3-dpc": DecoderConfig(kind="deeplabv3", pyramid="dpc", aspp_channels=16),
     "deeperlab": DecoderConfig(kind="deeperlab", aspp_channels=16),
+    "fpn": DecoderConfig(kind="fpn", fpn_channels=16, fpn_head_channels=8),
+    "unet": DecoderConfig(kind="unet", unet_channels=(24, 16, 8)),
 }
 # Backbone -> the decoders of the quick set; the others are slow.
 QUICK = {
     "tiny": list(DECODERS),
-    "tf_efficientnet_lite0": ["light", "deeplabv3-dpc", "deeperlab"],
+    "tf_efficientnet_lite0": ["light", "deeplabv3-dpc", "deeperlab", "fpn", "unet"],
     "hrnet_w18_small": ["ocr", "deeplabv3plus"],
-    "resnet18": ["light", "ocr-aspp", "deeplabv3plus"],
+    "resnet18": ["light", "ocr-aspp", "deeplabv3plus", "deeplabv3plus-separable"],
     "convnext_atto": ["light", "ocr"],
     "vit_tiny_patch16_224": ["light"],
 }
@@ -65,7 +68,7 @@ def grid_stride(kind, strides):
     """Stride of a decoder's grid: its finest map's."""
     if kind == "deeplabv3-dpc":
         return strides[-1]
-    return strides[0] if kind == "deeperlab" else next(stride for stride in strides if stride >= 4)
+    return strides[0] if kind in ("deeperlab", "unet") else next(stride for stride in strides if stride >= 4)
 
 
 @pytest.mark.parametrize("name", BACKBONES)

@@ -166,8 +166,8 @@ def test_confidence_stored_in_squares_is_spread_over_their_pixels(roots, tmp_pat
         ({"until_epoch": 2}, {}, "first source, 'fine', fills the epochs to the end and cannot have until_epoch"),
         ({"plain": False}, {}, "cannot have plain: false"),
         ({}, {"boost": {"car": -1}}, "sources.auto.boost: the weight of 'car' must be 0 or more"),
-        ({}, {"wight": 1}, "unknown key 'sources.auto.wight'; allowed here: ratio, weight"),
-        ({}, {"ratio": 0}, "sources.auto.ratio: Input should be greater than 0"),
+        ({}, {"wight": 1}, "unknown key 'sources.auto.wight' .did you mean 'weight'.*; allowed here: ratio, weight"),
+        ({}, {"ratio": 0}, "sources.auto.ratio: must be greater than 0"),
         ({}, {"data": "/nowhere"}, "sources.auto.data: no such data set: /nowhere"),
     ],
 )

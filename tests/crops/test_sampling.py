@@ -130,7 +130,7 @@ def test_images_smaller_than_the_default_tile_are_drawn():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"boost": {"tram": 2.0}}, "boost names 'tram', which is no class; the classes are road, car, pole, train"),
+        ({"boost": {"tram": 2.0}}, "boost: unknown class 'tram'.*; choose from road, car, pole, train"),
         ({"classes": ("road", "tram")}, "classes names 'tram'"),
         ({"classes": ("train",)}, "no class to draw"),
         ({"min_pixels": 10_000}, "no class to draw"),
@@ -262,5 +262,5 @@ def test_a_class_that_only_an_ended_source_has_is_left_out_afterwards():
 
 @pytest.mark.parametrize("wrong", [{"boost": {"buss": 1.0}}, {"classes": ("buss",)}])
 def test_a_sources_class_that_does_not_exist_is_named(wrong):
-    with pytest.raises(UserError, match=r"source 'auto': (boost|classes) names 'buss', which is no class"):
+    with pytest.raises(UserError, match=r"source 'auto': (boost|classes): unknown class 'buss'"):
         mixed(CLASSES, FINE, SourceShare("auto", 20, **wrong))

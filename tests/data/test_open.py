@@ -170,7 +170,7 @@ def test_a_wrong_yaml_is_one_line(tmp_path, text, message):
 def test_a_wrong_path_is_one_line(tmp_path, plain):
     with pytest.raises(UserError, match=r"no such data set: .*none; give a folder, FOLDER:SPLIT, or a YAML"):
         open_data(tmp_path / "none")
-    with pytest.raises(UserError, match=r"has no split 'vall'; splits there: extra, train, val"):
+    with pytest.raises(UserError, match=r"has no split 'vall' \(did you mean 'val'\?\); splits there: extra, train"):
         open_data(f"{plain}:vall")
     with pytest.raises(UserError, match="names no split after the colon; write for example .*plain:val"):
         open_data(f"{plain}:")
@@ -179,7 +179,7 @@ def test_a_wrong_path_is_one_line(tmp_path, plain):
         open_data(tmp_path / "empty")
     with pytest.raises(UserError, match=r"a\.jpg is neither a folder nor a YAML file"):
         open_data(plain / "images/val/a.jpg")
-    with pytest.raises(UserError, match=r"split: Input should be 'train', 'val' or 'test'"):
+    with pytest.raises(UserError, match=r"split: must be 'train', 'val' or 'test'"):
         open_data(StreetsConfig(), split="extra")
 
 

@@ -38,3 +38,11 @@ def test_every_deeplab_takes_either_pyramid(kind):
     for pyramid, cls in (("aspp", ASPP), ("dpc", DPC)):
         config = DecoderConfig(kind=kind, pyramid=pyramid, aspp_channels=WIDTH, fine_channels=4)
         assert isinstance(build_decoder(config, (4, 8, 16), (2, 4, 8), 3).aspp, cls)
+
+
+def test_separable_branches_have_a_fraction_of_the_weights():
+    plain, separable = (ASPP(64, 32, [1, 2], depthwise) for depthwise in (False, True))
+    counts = [sum(parameter.numel() for parameter in aspp.branches[1].parameters()) for aspp in (plain, separable)]
+    assert counts == [64 * 32 * 9 + 2 * 32, 64 * 9 + 2 * 64 + 64 * 32 + 2 * 32]
+    x = torch.randn(2, 64, 9, 11)
+    assert separable.eval()(x).shape == plain.eval()(x).shape

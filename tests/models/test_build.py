@@ -194,12 +194,51 @@ def test_save_and_load(tmp_path: Path, method: str) -> None:
     assert [item.name for item in path.parent.iterdir()] == ["m.safetensors"]
 
 
-@pytest.mark.parametrize("config", ["{", "[]", '{"backbone": 3}', '{"backbone": {"nmae": "tiny"}}'])
+BRACKETS = "[" * 5000
+
+
+@pytest.mark.parametrize("config", ["{", "[]", '{"backbone": 3}', '{"backbone": {"nmae": "tiny"}}', BRACKETS])
 def test_metadata_that_are_not_a_configuration_are_told(tmp_path: Path, config: str) -> None:
     path = tmp_path / "m.safetensors"
-    save_file({"x": torch.zeros(1)}, path, {"format": "polyscale-1", "config": config, "label_space": "{}"})
-    with pytest.raises(UserError, match="cannot be read by this one"):
-        read_metadata(path)
+    for entries in (
+        {"format": "polyscale-1", "config": config, "label_space": "{}"},
+        {"polyscale": f'{{"version": "0.2", "label_space": {{}}, "info": {{}}, "config": {config}}}'},
+        {"polyscale": config},
+    ):
+        save_file({"x": torch.zeros(1)}, path, entries)
+        with pytest.raises(UserError, match="cannot be read by this one") as caught:
+            read_metadata(path)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 500
+
+
+def test_equal_networks_are_equal_files(tmp_path: Path) -> None:
+    for number in range(5):
+        save_checkpoint(tmp_path / f"{number}.safetensors", build(), SPACE, {"epoch": 3, "miou": 0.5, "data": "x"})
+    contents = {path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(contents) == 1
+    save_checkpoint(tmp_path / "other.safetensors", build(), SPACE, {"epoch": 4})
+    assert (tmp_path / "other.safetensors").read_bytes() not in contents
+
+
+def test_checkpoints_of_the_first_format_are_read(tmp_path: Path) -> None:
+    """As versions before 0.2 wrote them: an entry each, and ``combined.`` before the names."""
+    model, path = build(), tmp_path / "m.safetensors"
+    config = model.config.model_dump(mode="json")
+    config["decoder"]["ocr_channels"] = 64  # of no effect, and not refused then
+    facts = {
+        "format": "polyscale-1",
+        "version": "0.1.0",
+        "config": json.dumps(config),
+        "label_space": SPACE.model_dump_json(),
+        "info": '{"epoch": 3}',
+    }
+    save_file({f"combined.{name}": value for name, value in model.state_dict().items()}, path, facts)
+    metadata = read_metadata(path)
+    assert (metadata.version, metadata.info, metadata.label_space) == ("0.1.0", {"epoch": 3}, SPACE)
+    images = torch.rand(1, 3, 20, 24)
+    with torch.inference_mode():
+        assert torch.equal(load_checkpoint(path).model(images).logits, model(images).logits)
 
 
 def test_loading_fetches_no_pretrained_weights(tmp_path: Path) -> None:
@@ -225,8 +264,9 @@ def bad_files(folder: Path) -> dict[str, Path]:
     files["cut"].write_bytes(data[: len(data) // 2])
     files["text"].write_text("hello")
     save_file({"x": torch.zeros(2)}, files["foreign"])
-    config = json.loads(metadata["config"]) | {"future": 1}
-    save_file(tensors, files["newer"], metadata | {"config": json.dumps(config)})
+    facts = json.loads(metadata["polyscale"])
+    facts["config"] |= {"future": 1}
+    save_file(tensors, files["newer"], {"polyscale": json.dumps(facts)})
     tensors.pop(next(iter(tensors)))
     save_file(tensors, files["lacking"], metadata)
     save_file({"odd": torch.zeros(1)}, files["renamed"], metadata)

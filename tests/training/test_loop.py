@@ -200,7 +200,7 @@ def test_a_network_that_diverged_between_logged_steps_is_not_saved(recipe: dict[
     changes = {"optimizer": {"kind": "sgd", "lr": 1e30}, "log_every": 1000, "epochs": 2, "ema_decay": None}
     recipe["training"] |= changes
     recipe["data"]["val"] = None
-    with pytest.raises(UserError, match=r"not finite at step 5; lower training\.optimizer\.lr"):
+    with pytest.raises(UserError, match=r"at step \d \(images .*; lower training\.optimizer\.lr"):
         train(validate(ExperimentConfig, recipe), tmp_path)
     assert not list(tmp_path.glob("*.safetensors"))
     assert torch.load(tmp_path / "resume.pt", weights_only=True)["step"] == 0
@@ -254,6 +254,57 @@ def test_a_key_that_a_later_version_added_does_not_stop_a_run(config: Experiment
     del stored["model"]["pad"]
     torch.save(state | {"config": json.dumps(stored)}, tmp_path / "resume.pt")
     assert train(config, tmp_path, resume=True).steps == 15
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"config": 3},
+        {"config": "["},
+        {"config": "[" * 5000},
+        {"config": "[]"},
+        {"step": "3"},
+        {"step": 10**9},
+        {"step": -1},
+        {"best_miou": "x"},
+        {"model": 3},
+        {"model": {"x": torch.zeros(1)}},
+        {"optimizer": {}},
+        {"optimizer": {"state": 3, "param_groups": 3}},
+        {"data": None},
+        {"global_batch": "x"},
+        None,
+        [],
+    ],
+)
+def test_a_state_of_wrong_types_is_one_line(config: ExperimentConfig, tmp_path: Path, change: Any) -> None:
+    train(config, tmp_path, listener=StopAfter(3))
+    state = torch.load(tmp_path / "resume.pt", weights_only=True)
+    torch.save(state | change if isinstance(change, dict) else change, tmp_path / "resume.pt")
+    with pytest.raises(UserError, match=r"resume\.pt|crops a step") as caught:
+        train(config, tmp_path, resume=True)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_loader_that_is_killed_while_the_state_is_saved_is_no_full_disk(
+    config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise RuntimeError("DataLoader worker (pid 3) is killed by signal: Killed. ")
+
+    monkeypatch.setattr(torch, "save", killed)
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        train(config, tmp_path)
+
+
+def test_a_full_disk_is_told_where_the_state_is_saved(
+    config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = torch.save
+    monkeypatch.setattr(torch, "save", lambda state, _: save(state, "/dev/full"))
+    with pytest.raises(UserError, match=r"cannot write .*resume\.pt: .*free some space"):
+        train(config, tmp_path)
 
 
 @pytest.mark.parametrize("ema_decay", [None, 0.9])

@@ -32,6 +32,7 @@ class AttendConfig(Config):
     lr: float = Field(2e-3, gt=0)
     """Learning rate of AdamW at the start; it falls to zero."""
     weight_decay: float = Field(1e-2, ge=0)
+    """AdamW's."""
     cache_gigabytes: float = Field(8.0, ge=0)
     """Disk space for cached views; what does not fit is computed each time it is needed."""
     hold_out: float = Field(0.2, gt=0, lt=1)
@@ -41,6 +42,7 @@ class AttendConfig(Config):
     scale, and a head of equal size that sees scale 1 only. It takes about twice the time.
     """
     seed: int = Field(0, ge=0, lt=2**63)
+    """Every random draw comes from it."""
 
     @field_validator("scales")
     @classmethod

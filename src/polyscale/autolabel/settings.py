@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from polyscale.config import Config
-from polyscale.errors import UserError
+from polyscale.errors import UserError, unknown
 from polyscale.labels import LabelSpace
 
 __all__ = ["COARSE_MODES", "FORMAT", "AutolabelConfig", "CoarseMode", "check_class_names", "digest"]
@@ -24,49 +24,48 @@ COARSE_MODES: tuple[CoarseMode, ...] = ("keep", "gaps", "veto", "agree", "only")
 
 
 class AutolabelConfig(Config):
-    """Settings of auto-labelling; the defaults are the article's (arXiv:2005.10821, section 3.3).
-
-    Attributes:
-        threshold: a pixel gets the teacher's class where the class's probability is at least this, 0 to 1.
-        class_thresholds: other thresholds by class name.
-        keep: choose each class's threshold so that this fraction of its pixels is kept, above 0 to 1; None uses
-            ``threshold``.
-        class_keep: other fractions by class name, also where ``keep`` is None.
-        keep_sample: number of images, spread evenly over the set, from which such thresholds are chosen.
-        scales: scales of the teacher, 1 among them; None for the teacher's own.
-        flip: also look at the mirrored image, and average both.
-        precision: number type of the network.
-        coarse: what a coarse label does to its pixel. ``keep``: the pixel gets it, and the teacher labels the rest.
-            ``gaps``: the pixel is ignored, and the teacher labels the rest. ``veto``: the pixel is ignored if the
-            teacher disagrees, and the teacher labels the rest. ``agree``: the pixel is ignored if the teacher
-            disagrees, and so is the rest. ``only``: the pixel gets it, and the teacher never gives this class.
-        class_coarse: other modes by class name.
-        drop: names of classes that become *ignored*, whoever gives them.
-        min_region: connected regions of fewer pixels become *ignored*, unless they hold a coarse label; 0 keeps all.
-        confidence: store confidence maps, so that other thresholds can be applied later.
-        levels: lower bounds of the stored levels, ascending, each above 0 and below 1; one more level lies below them.
-        confidence_stride: a stored value covers a square of this many pixels a side, and is the lowest of them; None
-            for 4 in images of a megapixel and more, and 2 in smaller ones. With 1, other thresholds give exactly the
-            labels of a run with these thresholds.
-    """
+    """Settings of auto-labelling; the defaults are the article's (arXiv:2005.10821, section 3.3)."""
 
     threshold: float = Field(0.5, ge=0, le=1)
+    """A pixel gets the teacher's class where the class's probability is at least this, 0 to 1."""
     class_thresholds: dict[str, float] = Field(default_factory=dict)
+    """Other thresholds by class name."""
     keep: float | None = Field(None, gt=0, le=1)
+    """Choose each class's threshold so that this fraction of its pixels is kept, above 0 to 1; None uses ``threshold``.
+    """
     class_keep: dict[str, float] = Field(default_factory=dict)
+    """Other fractions by class name, also where ``keep`` is None."""
     keep_sample: int = Field(500, ge=1)
+    """Number of images, spread evenly over the set, from which such thresholds are chosen."""
     scales: tuple[float, ...] | None = None
+    """Scales of the teacher, 1 among them; None for the teacher's own."""
     flip: bool = False
+    """Also look at the mirrored image, and average both."""
     precision: Literal["float32", "bfloat16"] = "float32"
+    """Number type of the network."""
     coarse: CoarseMode = "keep"
+    """What a coarse label does to its pixel. ``keep``: the pixel gets it, and the teacher labels the rest. ``gaps``:
+    the pixel is ignored, and the teacher labels the rest. ``veto``: the pixel is ignored if the teacher disagrees, and
+    the teacher labels the rest. ``agree``: the pixel is ignored if the teacher disagrees, and so is the rest. ``only``:
+    the pixel gets it, and the teacher never gives this class.
+    """
     class_coarse: dict[str, CoarseMode] = Field(default_factory=dict)
+    """Other modes by class name."""
     drop: tuple[str, ...] = ()
+    """Names of classes that become *ignored*, whoever gives them."""
     min_region: int = Field(0, ge=0)
+    """Connected regions of fewer pixels become *ignored*, unless they hold a coarse label; 0 keeps all."""
     confidence: bool = False
+    """Store confidence maps, so that other thresholds can be applied later."""
     levels: tuple[float, ...] = Field(
         (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99), min_length=1, max_length=254
     )
+    """Lower bounds of the stored levels, ascending, each above 0 and below 1; one more level lies below them."""
     confidence_stride: int | None = Field(None, ge=1, le=16)
+    """A stored value covers a square of this many pixels a side, and is the lowest of them; None for 4 in images of a
+    megapixel and more, and 2 in smaller ones. With 1, other thresholds give exactly the labels of a run with these
+    thresholds.
+    """
 
     @field_validator("class_thresholds", "class_keep")
     @classmethod
@@ -128,9 +127,7 @@ def check_class_names(config: AutolabelConfig, space: LabelSpace) -> None:
     """
     for name in config.class_names:
         if name not in space.names:
-            raise UserError(
-                f"no class {name!r} in label space {space.name!r}; its classes are {', '.join(space.names)}"
-            )
+            raise UserError(f"label space {space.name!r}: {unknown('class', name, space.names)}")
 
 
 def digest(values: Any) -> str:

@@ -21,32 +21,32 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class BackboneConfig(Config):
-    """Which backbone, and what it starts from.
-
-    Attributes:
-        name: ``tiny`` (in-house, no weights), the name of any timm model with feature maps, such as ``resnet50``, or
-            the import path of your own (``my_package.module:MyBackbone``).
-        options: keyword arguments for your own backbone.
-        pretrained: False for random weights, True for the model's ImageNet weights, or the path of a ``.safetensors``
-            or ``.pth`` file that holds the timm model's state dict.
-        output_stride: input pixels per pixel of the coarsest map: 8, 16 or 32; None for the model's own.
-        checkpointing: compute activations again in the backward pass instead of keeping them: less memory, about a
-            third more time.
-        drop_path: probability of skipping a residual branch in training (stochastic depth), where the model has them.
-        dilate_first_blocks: whether a ResNet's dilated stages dilate their first block as well, as the DeepLabV3+
-            networks published with scale attention do; timm's own leave it as the stage before.
-        branch_upsampling: how HRNet's branches reach a finer branch's size: ``bilinear`` as published for segmentation,
-            or ``nearest`` as timm classifies with.
-    """
+    """Which backbone, and what it starts from."""
 
     name: str = Field(default="resnet50", min_length=1)
+    """``tiny`` (in-house, no weights), the name of any timm model with feature maps, such as ``resnet50``, or the
+    import path of your own (``my_package.module:MyBackbone``).
+    """
     options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments for your own backbone."""
     pretrained: bool | str = False
+    """false for random weights, true for the model's ImageNet weights, or the path of a ``.safetensors`` or ``.pth``
+    file that holds the timm model's state dict.
+    """
     output_stride: Literal[8, 16, 32] | None = None
+    """Input pixels per pixel of the coarsest map: 8, 16 or 32; null for the model's own."""
     checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, about a third more time."""
     drop_path: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Probability of skipping a residual branch in training (stochastic depth), where the model has them."""
     dilate_first_blocks: bool = False
+    """Whether a ResNet's dilated stages dilate their first block as well, as the DeepLabV3+ networks published with
+    scale attention do; timm's own leave it as the stage before.
+    """
     branch_upsampling: Literal["bilinear", "nearest"] = "bilinear"
+    """How HRNet's branches reach a finer branch's size: ``bilinear`` as published for segmentation, or ``nearest`` as
+    timm classifies with.
+    """
 
     @model_validator(mode="after")
     def _options_are_used(self) -> "BackboneConfig":

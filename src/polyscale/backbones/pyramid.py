@@ -8,7 +8,6 @@ network that others trained. Swin's windows are cut and shifted in the same way 
 size of the images in pretraining).
 """
 
-import difflib
 import warnings
 from typing import Any
 
@@ -21,7 +20,7 @@ from polyscale.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, 
 from polyscale.backbones.checkpointing import hold_statistics_when_recomputing
 from polyscale.backbones.inhouse import IN_HOUSE
 from polyscale.backbones.pretrained import first_line, load_pretrained
-from polyscale.errors import UserError
+from polyscale.errors import UserError, nearest
 
 __all__ = ["TimmBackbone", "create_body", "enable_checkpointing", "normalisation"]
 
@@ -95,10 +94,9 @@ def create_body(config: BackboneConfig, **options: Any) -> Any:
         UserError: timm has no such model, it has no feature maps, or it lacks an option asked for.
     """
     if not timm.is_model(config.name):
-        close = difflib.get_close_matches(config.name, [*timm.list_models(), *IN_HOUSE], n=3, cutoff=0.0)
         raise UserError(
-            f"unknown backbone {config.name!r}; close names: {', '.join(close)}; "
-            f"{', '.join(IN_HOUSE)} or any timm model with feature maps is allowed"
+            f"unknown backbone {config.name[:100]!r}{nearest(config.name, [*timm.list_models(), *IN_HOUSE], 3)}; "
+            f"choose {', '.join(IN_HOUSE)}, a timm model with feature maps, or package.module:Name of your own"
         )
     if config.drop_path:
         options["drop_path_rate"] = config.drop_path

@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str], debug: bool) -> int:
+    from polyscale.cli.display import say
     from polyscale.cli.errors import explain
     from polyscale.memory import keep_freed_memory
 
@@ -60,7 +61,7 @@ def _run(arguments: list[str], debug: bool) -> int:
             raise
         if debug:
             traceback.print_exc()
-        print(f"error: {line}", file=sys.stderr)
+        say(f"error: {line}")
         return 2
     return status if isinstance(status, int) else 0
 

@@ -15,6 +15,7 @@ __all__ = ["Bar", "Progress", "open_bar", "print_table", "progress_bar", "say"]
 Progress = Callable[[int, int], None]
 """Called with (how many are done, how many in all)."""
 
+LINE_LENGTH = 500
 LINE_SECONDS = 10.0
 """Between two lines of progress where there is no terminal."""
 
@@ -151,7 +152,13 @@ def duration(seconds: float) -> str:
 
 
 def say(text: str) -> None:
-    """One line beside the results, on standard error."""
+    """One line of at most ``LINE_LENGTH`` characters beside the results, on standard error.
+
+    Names of files and classes come from anybody: what would steer the terminal is shown as an escape.
+    """
+    text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    if len(text) > LINE_LENGTH:  # the thing stands at the beginning, the advice at the end
+        text = f"{text[: LINE_LENGTH - 203]} … {text[-200:]}"
     print(text, file=sys.stderr, flush=True)
 
 

@@ -65,13 +65,13 @@ def evaluate_command(
     wanted = parse_scales(scales)
     from polyscale.evaluation import Recording, evaluate
     from polyscale.models import load_checkpoint, read_metadata
+    from polyscale.models.finding import find_network
 
     metadata = read_metadata(checkpoint)
     place, main = _place(device)
     name, chosen, opened = _open(data, split, metadata.label_space, main)
-    folder = out or checkpoint.parent / "evaluation" / "-".join(
-        filter(None, (checkpoint.stem, Path(name).name, chosen))
-    )
+    where = find_network(checkpoint) if checkpoint.is_dir() else checkpoint  # no results beside a network that ships
+    folder = out or where.parent / "evaluation" / "-".join(filter(None, (where.stem, Path(name).name, chosen)))
     check_folder(folder)
     network = load_checkpoint(checkpoint, trust=trust or ())
     details = {"checkpoint": str(checkpoint), "data": name, "split": chosen, "checkpoint_info": metadata.info}

@@ -84,6 +84,7 @@ class TrainingDisplay:
         """Training begins at ``first_step`` of ``total_steps``."""
         self.quiet = False
         self._steps = (first_step, total_steps, crops_per_step)
+        self._show("training", "crops", crops_per_step, first_step)  # what was shown before has ended
 
     def stepped(self, step: int, loss: float) -> None:
         """``step`` steps are done; ``loss`` is the mean since the last call."""
@@ -111,6 +112,8 @@ class TrainingDisplay:
     def working(self, what: str, done: int, total: int) -> None:
         """Progress of work other than training steps."""
         self._show(what, "images").update(done, total)
+        if done == total:
+            self.close()
 
     def close(self) -> None:
         """Leave the terminal clean."""

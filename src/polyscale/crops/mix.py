@@ -46,28 +46,26 @@ __all__ = [
 
 
 class SourceSettings(Config):
-    """How one data set of a mix is drawn and weighed.
-
-    Attributes:
-        ratio: draws an epoch for each draw of the first source; by default as the mix's ``balance`` says.
-        weight: how much each of its pixels counts in every loss.
-        until_epoch: from this epoch on (the first is 0) it is not drawn; the other sources fill the epoch. ``None``
-            never stops.
-        plain: False draws it by class-uniform sampling alone, as the reference recipe does with auto-labels.
-        classes: only these classes are drawn from it by class-uniform sampling; ``None`` is all.
-        boost: class name to weight: of the class-uniform draws of a class this source gets its ratio times this. (How
-            often a class comes at all is for ``sampling.boost`` to say.)
-        confidence_power: above 0, each pixel's weight is also its confidence to this power, from the confidence maps of
-            an auto-labelled folder; 0 reads none.
-    """
+    """How one data set of a mix is drawn and weighed."""
 
     ratio: float | None = Field(default=None, gt=0)
+    """Draws an epoch for each draw of the first source; by default as the mix's ``balance`` says."""
     weight: float = Field(default=1.0, gt=0)
+    """How much each of its pixels counts in every loss."""
     until_epoch: int | None = Field(default=None, ge=1)
+    """From this epoch on (the first is 0) it is not drawn; the other sources fill the epoch. null never stops."""
     plain: bool = True
+    """false draws it by class-uniform sampling alone, as the reference recipe does with auto-labels."""
     classes: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Only these classes are drawn from it by class-uniform sampling; null is all."""
     boost: dict[str, float] = Field(default_factory=dict)
+    """Class name to weight: of the class-uniform draws of a class this source gets its ratio times this. (How often a
+    class comes at all is for ``sampling.boost`` to say.)
+    """
     confidence_power: float = Field(default=0.0, ge=0)
+    """Above 0, each pixel's weight is also its confidence to this power, from the confidence maps of an auto-labelled
+    folder; 0 reads none.
+    """
 
     @field_validator("boost")
     @classmethod
@@ -79,27 +77,22 @@ class SourceSettings(Config):
 
 
 class SourceConfig(SourceSettings):
-    """One data set of a mix.
-
-    Attributes:
-        data: its config, or the path of a folder that ``polyscale`` recognises, such as one of auto-labels.
-    """
+    """One data set of a mix."""
 
     data: DataConfig
+    """Its config, or the path of a folder that ``polyscale`` recognises, such as one of auto-labels."""
 
 
 class MixConfig(Config):
-    """Several data sets to train on together.
-
-    Attributes:
-        sources: name to data set; the first one is the reference, usually the one with fine labels.
-        balance: the ratio of sources that give none: ``equal`` draws as many of each in an epoch, anew each time, which
-            is how the paper mixes fine and auto-labelled images; ``all`` draws every image of every source once.
-    """
+    """Several data sets to train on together."""
 
     kind: Literal["mix"] = "mix"
     sources: dict[str, SourceConfig] = Field(min_length=1)
+    """Name to data set; the first one is the reference, usually the one with fine labels."""
     balance: Literal["equal", "all"] = "equal"
+    """The ratio of sources that give none: ``equal`` draws as many of each in an epoch, anew each time, which is how
+    the paper mixes fine and auto-labelled images; ``all`` draws every image of every source once.
+    """
 
     @model_validator(mode="after")
     def _first_is_the_reference(self) -> "MixConfig":

@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 
 from polyscale.config import Config
 from polyscale.crops.centroids import Centroids
-from polyscale.errors import UserError
+from polyscale.errors import UserError, unknown
 
 __all__ = ["ClassUniformConfig", "Draw", "EpochSampler", "SourceShare", "shard"]
 
@@ -28,23 +28,20 @@ _STREAM = (0, 1)
 
 
 class ClassUniformConfig(Config):
-    """Class-uniform sampling: part of each epoch shows every class equally often (the reference uses one half).
-
-    Attributes:
-        fraction: share of an epoch's draws that go round the classes; 0 is off.
-        tile: side in pixels of the tiles in which each class is looked for.
-        last_epoch: from this epoch on (the first is 0) every draw is a plain image; ``None`` never stops.
-        boost: class name to weight; a class with weight 2 is drawn twice as often as one without, 0 leaves it out.
-        classes: only these classes are drawn; ``None`` is all.
-        min_pixels: a tile counts for a class only with at least this many of its pixels.
-    """
+    """Class-uniform sampling: part of each epoch shows every class equally often (the reference uses one half)."""
 
     fraction: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of an epoch's draws that go round the classes; 0 is off."""
     tile: int = Field(default=1024, ge=1)
+    """Side in pixels of the tiles in which each class is looked for."""
     last_epoch: int | None = Field(default=None, ge=0)
+    """From this epoch on (the first is 0) every draw is a plain image; null never stops."""
     boost: dict[str, float] = Field(default_factory=dict)
+    """Class name to weight; a class with weight 2 is drawn twice as often as one without, 0 leaves it out."""
     classes: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Only these classes are drawn; null is all."""
     min_pixels: int = Field(default=1, ge=1)
+    """A tile counts for a class only with at least this many of its pixels."""
 
     @field_validator("boost")
     @classmethod
@@ -78,9 +75,9 @@ class SourceShare:
         name: for messages.
         num_items: its number of images, 1 or more.
         ratio: its draws against those of the other sources, above 0.
-        until_epoch: from this epoch on it is not drawn; ``None`` never stops.
+        until_epoch: from this epoch on it is not drawn; null never stops.
         plain: whether it is also drawn without a class in mind.
-        classes: only these classes are drawn from it; ``None`` is all.
+        classes: only these classes are drawn from it; null is all.
         boost: class name to the factor of its share of that class's draws.
     """
 
@@ -250,9 +247,9 @@ def _weigh(
 
 def _check_names(where: str, config: ClassUniformConfig | SourceShare, names: tuple[str, ...]) -> None:
     for key, given in (("boost", tuple(config.boost)), ("classes", config.classes or ())):
-        unknown = [name for name in given if name not in names]
-        if unknown:
-            raise UserError(f"{where}{key} names {unknown[0]!r}, which is no class; the classes are {', '.join(names)}")
+        for name in given:
+            if name not in names:
+                raise UserError(f"{where}{key}: {unknown('class', name, names)}")
 
 
 def shard(draws: Sequence[Draw], batch_size: int, rank: int, world_size: int) -> list[list[Draw]]:

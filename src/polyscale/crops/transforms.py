@@ -32,34 +32,32 @@ class AugmentConfig(Config):
     """How training images are varied.
 
     The defaults are those of the reference's Cityscapes runs, but for the crop and the hue.
-
-    Attributes:
-        crop: height and width of the crop in pixels.
-        scale: smallest and largest factor by which an image is resized before the crop.
-        scale_distribution: ``uniform`` in the factor (the reference) or ``log-uniform``, which sees 0.5 as often as
-            2.
-        flip: probability of a mirror image, left to right.
-        color_jitter: brightness, contrast and saturation are each multiplied by a factor from 1 - this to 1 + this.
-        hue: hue is turned by up to this part of a whole turn, either way.
-        blur: probability of a Gaussian blur.
-        blur_sigma: smallest and largest standard deviation of that blur, in pixels of the crop.
-        rand_augment: number of randomly chosen further operations an image; 0 is none.
-        rand_augment_magnitude: their largest strength, from 0 (no effect) to 1 (strong).
-        fill: colour (R, G, B in 0..255) where the image does not fill the crop; ``None`` is the image's own mean.
-            The labels there are ignored.
     """
 
     crop: tuple[int, int] = (512, 512)
+    """Height and width of the crop in pixels."""
     scale: tuple[float, float] = (0.5, 2.0)
+    """Smallest and largest factor by which an image is resized before the crop."""
     scale_distribution: Literal["uniform", "log-uniform"] = "uniform"
+    """``uniform`` in the factor (the reference) or ``log-uniform``, which sees 0.5 as often as 2."""
     flip: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Probability of a mirror image, left to right."""
     color_jitter: float = Field(default=0.25, ge=0.0, le=1.0)
+    """Brightness, contrast and saturation are each multiplied by a factor from 1 - this to 1 + this."""
     hue: float = Field(default=0.02, ge=0.0, le=0.5)
+    """Hue is turned by up to this part of a whole turn, either way."""
     blur: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Probability of a Gaussian blur."""
     blur_sigma: tuple[float, float] = (0.15, 1.3)
+    """Smallest and largest standard deviation of that blur, in pixels of the crop."""
     rand_augment: int = Field(default=0, ge=0, le=16)
+    """Number of randomly chosen further operations an image; 0 is none."""
     rand_augment_magnitude: float = Field(default=0.3, ge=0.0, le=1.0)
+    """Their largest strength, from 0 (no effect) to 1 (strong)."""
     fill: tuple[int, int, int] | None = None
+    """Colour (R, G, B in 0..255) where the image does not fill the crop; null is the image's own mean. The labels
+    there are ignored.
+    """
 
     @field_validator("crop")
     @classmethod

@@ -40,16 +40,17 @@ CAMVID = LabelSpace(
 
 
 class CamVidConfig(FilesConfig):
-    """CamVid in its common layout; images may be PNG or JPEG.
-
-    Attributes:
-        split: ``train``, ``val`` or ``test``, several of them (names then begin with the split), or None for all that
-            are there.
-        include: sequences, or beginnings or patterns of names; only these are kept.
-        exclude: likewise; these are left out.
-    """
+    """CamVid in its common layout; images may be PNG or JPEG."""
 
     kind: Literal["camvid"] = "camvid"
+    split: str | tuple[str, ...] | None = None
+    """``train``, ``val`` or ``test``, several of them (names then begin with the split), or null for all that are
+    there.
+    """
+    include: tuple[str, ...] = ()
+    """Sequences, or beginnings or patterns of names; only these are kept."""
+    exclude: tuple[str, ...] = ()
+    """Sequences, or beginnings or patterns of names; these are left out."""
 
     def open(self, label_space: LabelSpace | None = None, lenient: bool = False) -> FileData:
         """Open CamVid.

@@ -23,7 +23,7 @@ from polyscale.data.known_spaces import known_space
 from polyscale.data.layout import Found, list_items, merge_splits
 from polyscale.data.masks import read_mask
 from polyscale.data.palettes import Color
-from polyscale.errors import UserError
+from polyscale.errors import UserError, nearest
 from polyscale.labels import IGNORE, LabelSpace
 
 __all__ = ["CityscapesConfig", "CityscapesData", "inside_border"]
@@ -44,24 +44,25 @@ _KEPT = (15, 840, 14, 2030)
 
 
 class CityscapesConfig(FilesConfig):
-    """Cityscapes.
-
-    Attributes:
-        split: ``train``, ``val``, ``test`` or ``train_extra``, or several of them such as train and val together; None
-            is train and val.
-        labels: ``fine``, ``coarse`` or ``auto`` (``refinement_final``); by default coarse for train_extra alone, and
-            fine otherwise.
-        fold: 0 is the published split of train and val; 1 and 2 hold out other cities of train, as many as val has.
-        threshold: of ``auto`` labels, pixels whose probability is below are ignored.
-        ignore_border: ignore the border that rectification leaves and the car's own bonnet. Only the given labels mark
-            them; a teacher predicts something there.
-    """
+    """Cityscapes."""
 
     kind: Literal["cityscapes"] = "cityscapes"
+    split: str | tuple[str, ...] | None = None
+    """``train``, ``val``, ``test`` or ``train_extra``, or several of them such as train and val together; null is train
+    and val.
+    """
     labels: Literal["fine", "coarse", "auto"] | None = None
+    """``fine``, ``coarse`` or ``auto`` (``refinement_final``); by default coarse for train_extra alone, and fine
+    otherwise.
+    """
     fold: Literal[0, 1, 2] = 0
+    """0 is the published split of train and val; 1 and 2 hold out other cities of train, as many as val has."""
     threshold: float = Field(default=0.0, ge=0, le=1)
+    """Of ``auto`` labels, pixels whose probability is below are ignored."""
     ignore_border: bool = False
+    """Ignore the border that rectification leaves and the car's own bonnet. Only the given labels mark them; a teacher
+    predicts something there.
+    """
 
     def open(self, label_space: LabelSpace | None = None, lenient: bool = False) -> "CityscapesData":
         """Open Cityscapes; its classes are the 19 that are scored.
@@ -89,7 +90,9 @@ class CityscapesConfig(FilesConfig):
 
     def _find(self, split: str, lenient: bool) -> Found:
         if split not in _SPLITS:
-            raise UserError(f"Cityscapes has no split {split!r}; its splits are {', '.join(_SPLITS)}")
+            raise UserError(
+                f"Cityscapes has no split {split!r}{nearest(split, _SPLITS)}; its splits are {', '.join(_SPLITS)}"
+            )
         kind = self.labels or ("coarse" if split == "train_extra" else "fine")
         if self.fold == 0 or split not in ("train", "val"):
             return self._list(split, kind, lenient)

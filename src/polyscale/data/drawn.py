@@ -16,22 +16,19 @@ _SPLITS = ("train", "val", "test")
 
 
 class StreetsConfig(DataSetConfig):
-    """Drawn streets, drawn when they are read.
-
-    Attributes:
-        split: scenes of different splits are never the same.
-        count: number of scenes.
-        size: height and width in pixels.
-        seed: another seed draws other streets.
-    """
+    """Drawn streets, drawn when they are read."""
 
     has_files: ClassVar[bool] = False
 
     kind: Literal["streets"] = "streets"
     split: Literal["train", "val", "test"] = "train"
+    """Scenes of different splits are never the same."""
     count: int = Field(default=200, ge=1, le=1_000_000)
+    """Number of scenes."""
     size: tuple[int, int] = (256, 512)
+    """Height and width in pixels."""
     seed: int = Field(default=0, ge=0)
+    """Another seed draws other streets."""
 
     def open(self, label_space: LabelSpace | None = None, lenient: bool = False) -> "StreetsData":
         """The scenes of the split; their label space is their own."""

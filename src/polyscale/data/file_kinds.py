@@ -13,25 +13,21 @@ __all__ = ["FilesConfig"]
 
 
 class FilesConfig(DataSetConfig):
-    """Images and masks as files below one folder.
-
-    Attributes:
-        root: the data set's folder.
-        split: one split, several (names then begin with the split), or None for all.
-        masks: ``required`` refuses images without a mask, ``optional`` reads them without labels, ``none`` ignores all
-            masks.
-        include: name patterns; only items that fit one are kept.
-        exclude: name patterns; items that fit one are left out, for example ``["0006R0*"]``.
-        long_edge: the longer side, in pixels, to which images and masks are resized when they are read; None keeps
-            their size.
-    """
+    """Images and masks as files below one folder."""
 
     root: Path
+    """The data set's folder."""
     split: str | tuple[str, ...] | None = None
+    """One split, several (names then begin with the split), or null for all."""
     masks: Literal["required", "optional", "none"] = "required"
+    """``required`` refuses images without a mask, ``optional`` reads them without labels, ``none`` ignores all masks.
+    """
     include: tuple[str, ...] = ()
+    """Name patterns; only items that fit one are kept."""
     exclude: tuple[str, ...] = ()
+    """Name patterns; items that fit one are left out, for example ``["0006R0*"]``."""
     long_edge: int | None = None
+    """The longer side, in pixels, to which images and masks are resized when they are read; null keeps their size."""
 
     @property
     def folder(self) -> Path:

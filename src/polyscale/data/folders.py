@@ -15,7 +15,7 @@ from polyscale.data.file_kinds import FilesConfig
 from polyscale.data.known_spaces import known_space, known_spaces
 from polyscale.data.layout import Found, list_items, merge_splits, template_parts
 from polyscale.data.palettes import check_some_palettes
-from polyscale.errors import UserError
+from polyscale.errors import UserError, nearest
 from polyscale.files import check_name
 from polyscale.labels import LabelSpace
 
@@ -29,31 +29,30 @@ class MissingLabelSpaceError(UserError):
 
 
 class FolderConfig(FilesConfig):
-    """Images and masks in plain folders.
-
-    Attributes:
-        split: one split, several (names then begin with the split), or None for all images. Templates and a split file
-            without ``{split}`` describe one set, which counts as ``train`` and has no other split.
-        image: template of image files below the root, such as ``leftImg8bit/{split}/{name}_leftImg8bit.png``; by
-            default ``images/{split}/{name}`` or what else exists. Without a suffix, any image suffix fits. ``{folder}``
-            stands for folders of any name, and becomes part of the images' names: ``{folder}/images/{name}``.
-        mask: template of mask files, likewise.
-        split_file: text file that lists a split, one name or path a line; relative to the root; may contain
-            ``{split}``.
-        label_space: YAML file of the label space, relative to the root or the working directory, or the name of one
-            that comes with the package (``cityscapes``, ``mapillary-vistas-1.2``); by default ``label_space.yaml`` in
-            the root.
-        color_coded: masks are in the colours of the label space's classes: RGB, or palette files whose colours count.
-        ignore_colors: colours of such masks that mean *ignored*, besides black.
-    """
+    """Images and masks in plain folders."""
 
     kind: Literal["folder"] = "folder"
+    split: str | tuple[str, ...] | None = None
+    """One split, several (names then begin with the split), or null for all images. Templates and a split file without
+    ``{split}`` describe one set, which counts as ``train`` and has no other split.
+    """
     image: str | None = None
+    """Template of image files below the root, such as ``leftImg8bit/{split}/{name}_leftImg8bit.png``; by default
+    ``images/{split}/{name}`` or what else exists. Without a suffix, any image suffix fits. ``{folder}`` stands for
+    folders of any name, and becomes part of the images' names: ``{folder}/images/{name}``.
+    """
     mask: str | None = None
+    """Template of mask files, likewise."""
     split_file: str | None = None
+    """Text file that lists a split, one name or path a line; relative to the root; may contain ``{split}``."""
     label_space: Path | None = None
+    """YAML file of the label space, relative to the root or the working directory, or the name of one that comes with
+    the package (``cityscapes``, ``mapillary-vistas-1.2``); by default ``label_space.yaml`` in the root.
+    """
     color_coded: bool = False
+    """Masks are in the colours of the label space's classes: RGB, or palette files whose colours count."""
     ignore_colors: tuple[tuple[int, int, int], ...] = ()
+    """Colours of such masks that mean *ignored*, besides black."""
 
     @field_validator("image", "mask")
     @classmethod
@@ -188,8 +187,9 @@ def _detect(root: Path, split: str | None, split_file: str | None) -> tuple[str,
     for candidate in (f"splits/{split}.txt", f"{split}.txt"):
         if (root / candidate).is_file():
             return *whole, candidate
+    splits = folder_splits(root)
     raise UserError(
-        f"{root} has no split {split!r}; splits there: {', '.join(folder_splits(root)) or 'none'} "
+        f"{root} has no split {split!r}{nearest(split, splits)}; splits there: {', '.join(splits) or 'none'} "
         "(a split is a folder images/<split>, a file <split>.txt, or what the templates image and mask say)"
     )
 

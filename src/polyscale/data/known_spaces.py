@@ -3,7 +3,7 @@
 from functools import lru_cache
 from pathlib import Path
 
-from polyscale.errors import UserError
+from polyscale.errors import UserError, unknown
 from polyscale.labels import LabelSpace
 
 __all__ = ["known_space", "known_spaces"]
@@ -28,5 +28,5 @@ def known_space(name: str) -> LabelSpace:
         UserError: there is none of that name.
     """
     if name not in known_spaces():
-        raise UserError(f"no label space {name!r} comes with the package, only {', '.join(known_spaces())}")
+        raise UserError(f"{unknown('label space', name, known_spaces())}, or name a YAML file")
     return LabelSpace.from_yaml(_FOLDER / f"{name}.yaml")

@@ -19,7 +19,7 @@ from polyscale.data.images import open_image
 from polyscale.data.known_spaces import known_space
 from polyscale.data.layout import Found, list_items, merge_splits
 from polyscale.data.masks import palette_of
-from polyscale.errors import UserError
+from polyscale.errors import UserError, nearest
 from polyscale.labels import LabelClass, LabelSpace
 
 __all__ = ["MapillaryConfig", "vistas_label_space"]
@@ -29,16 +29,17 @@ Version = Literal["1.2", "2.0"]
 
 
 class MapillaryConfig(FilesConfig):
-    """Mapillary Vistas.
-
-    Attributes:
-        split: ``train``, ``val`` or ``test`` (whose images have no labels), or several of them; None is train and val.
-        version: of the labels; by default the newest that is there.
-        long_edge: the published recipe trains at 2177 and is scored at the images' own size.
-    """
+    """Mapillary Vistas."""
 
     kind: Literal["mapillary"] = "mapillary"
+    split: str | tuple[str, ...] | None = None
+    """``train``, ``val`` or ``test`` (whose images have no labels), or several of them; null is train and val."""
+    long_edge: int | None = None
+    """The longer side, in pixels, to which images and masks are resized. The published recipe trains at 2177 and is
+    scored at the images' own size, which is null.
+    """
     version: Version | None = None
+    """Of the labels; by default the newest that is there."""
 
     def open(self, label_space: LabelSpace | None = None, lenient: bool = False) -> FileData:
         """Open Mapillary Vistas.
@@ -130,7 +131,9 @@ def vistas_label_space(root: Path, version: Version) -> LabelSpace:
 def _canonical(split: str) -> str:
     names = {folder: name for name, folder in _FOLDERS.items()}
     if split not in _FOLDERS and split not in names:
-        raise UserError(f"Mapillary Vistas has no split {split!r}; its splits are {', '.join(_FOLDERS)}")
+        raise UserError(
+            f"Mapillary Vistas has no split {split!r}{nearest(split, _FOLDERS)}; its splits are {', '.join(_FOLDERS)}"
+        )
     return names.get(split, split)
 
 

@@ -14,7 +14,7 @@ from polyscale.data.file_kinds import FilesConfig
 from polyscale.data.folders import FolderConfig, find_files
 from polyscale.data.known_spaces import known_space
 from polyscale.data.layout import template_parts
-from polyscale.errors import UserError
+from polyscale.errors import UserError, nearest
 from polyscale.labels import LabelSpace
 
 __all__ = ["PUBLISHED", "Published", "PublishedConfig"]
@@ -86,13 +86,11 @@ else:
 
 
 class PublishedConfig(FilesConfig):
-    """A published data set in the layout in which it is downloaded; ``kind`` names it.
-
-    Attributes:
-        split: ``train``, ``val`` or what else the data set has, or several of them; None is train alone.
-    """
+    """A published data set in the layout in which it is downloaded; ``kind`` names it."""
 
     kind: _Kind
+    split: str | tuple[str, ...] | None = None
+    """``train``, ``val`` or what else the data set has, or several of them; null is train alone."""
 
     def open(self, label_space: LabelSpace | None = None, lenient: bool = False) -> FileData:
         """Open the data set; its label space is its own.
@@ -105,8 +103,8 @@ class PublishedConfig(FilesConfig):
         splits = self.split if isinstance(self.split, tuple) else (self.split or "train",)
         for split in splits:
             if split not in published.splits:
-                known = ", ".join(published.splits)
-                raise UserError(f"data of kind {self.kind!r} have no split {split!r}; their splits are {known}")
+                hint, known = nearest(split, published.splits), ", ".join(published.splits)
+                raise UserError(f"data of kind {self.kind!r} have no split {split!r}{hint}; their splits are {known}")
         theirs = tuple(published.splits[split] for split in splits)
         folder = FolderConfig(
             root=self.root,

@@ -32,23 +32,21 @@ class ImagesAndMasks(Protocol):
 
 
 class TorchConfig(DataSetConfig):
-    """A data set that a class in the user's own code gives.
-
-    Attributes:
-        dataset: ``package.module:Name`` of a subclass of ``torch.utils.data.Dataset`` whose items are pairs of image
-            and mask, or of ``polyscale.data.SegmentationData``.
-        options: keyword arguments of the class.
-        label_space: YAML file of the label space, or the name of one that comes with the package. A
-            ``SegmentationData`` has its own.
-    """
+    """A data set that a class in the user's own code gives."""
 
     has_files: ClassVar[bool] = False
     runs_code: ClassVar[bool] = True
 
     kind: Literal["torch"] = "torch"
     dataset: str
+    """``package.module:Name`` of a subclass of ``torch.utils.data.Dataset`` whose items are pairs of image and mask, or
+    of ``polyscale.data.SegmentationData``.
+    """
     options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the class."""
     label_space: Path | None = None
+    """YAML file of the label space, or the name of one that comes with the package. A ``SegmentationData`` has its own.
+    """
 
     def open(self, label_space: LabelSpace | None = None, lenient: bool = False) -> SegmentationData:
         """Import the class and make the data set.

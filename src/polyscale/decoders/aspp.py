@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from polyscale.decoders.decoder import DecoderConfig, conv_norm_act, resize_like
+from polyscale.decoders.decoder import DecoderConfig, conv_norm_act, resize_like, separable
 
 __all__ = ["ASPP", "DPC", "build_pyramid"]
 
@@ -26,7 +26,7 @@ def build_pyramid(config: DecoderConfig, channels_in: int, stride: int) -> "ASPP
     the published networks stay at that.
 
     Args:
-        config: reads ``pyramid``, ``aspp_channels`` and ``aspp_rates``.
+        config: reads ``pyramid`` and the keys that begin with ``aspp_``.
         channels_in: channels of the map.
         stride: input pixels per map pixel.
     """
@@ -36,7 +36,8 @@ def build_pyramid(config: DecoderConfig, channels_in: int, stride: int) -> "ASPP
 
     if config.pyramid == "dpc":
         return DPC(channels_in, config.aspp_channels, [(at_stride(high), at_stride(wide)) for high, wide in DPC_RATES])
-    return ASPP(channels_in, config.aspp_channels, [at_stride(rate) for rate in config.aspp_rates])
+    rates = [at_stride(rate) for rate in config.aspp_rates]
+    return ASPP(channels_in, config.aspp_channels, rates, config.aspp_separable)
 
 
 class ASPP(nn.Module):
@@ -46,19 +47,25 @@ class ASPP(nn.Module):
         channels_in: channels of the map.
         width: channels of each branch.
         rates: dilations of the 3 x 3 branches, in map pixels.
+        depthwise: make the 3 x 3 branches depthwise separable.
 
     Attributes:
         channels: channels of the result.
     """
 
-    def __init__(self, channels_in: int, width: int, rates: Sequence[int]) -> None:
+    def __init__(self, channels_in: int, width: int, rates: Sequence[int], depthwise: bool = False) -> None:
         super().__init__()
         self.channels = width * (2 + len(rates))
         self.image = conv_norm_act(channels_in, width)
         self.branches = nn.ModuleList(
             [
                 conv_norm_act(channels_in, width),
-                *(conv_norm_act(channels_in, width, 3, dilation=rate) for rate in rates),
+                *(
+                    separable(channels_in, width, rate)
+                    if depthwise
+                    else conv_norm_act(channels_in, width, 3, dilation=rate)
+                    for rate in rates
+                ),
             ]
         )
 

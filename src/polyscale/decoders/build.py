@@ -27,7 +27,7 @@ def build_decoder(config: DecoderConfig, channels: Sequence[int], strides: Seque
         96
     """
     if config.kind in DECODERS:
-        decoder: Decoder = import_path(DECODERS[config.kind])(config, channels, strides, num_classes)
+        decoder: Decoder = import_path(DECODERS[config.kind].path)(config, channels, strides, num_classes)
         return decoder
     maps = {"channels": tuple(channels), "strides": tuple(strides)}
     decoder = construct(config.kind, Decoder, config.options, **maps, num_classes=num_classes)  # type: ignore[type-abstract]

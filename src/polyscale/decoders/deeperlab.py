@@ -31,7 +31,7 @@ class DeeperLabDecoder(Decoder):
     """The pyramid on the coarsest map, joined step by step with the maps of the two finest strides.
 
     Args:
-        config: reads ``pyramid``, ``aspp_channels``, ``aspp_rates`` and ``dropout``.
+        config: reads the pyramid's keys and ``dropout``.
         channels: channels of the backbone's maps.
         strides: strides of the backbone's maps; those finer than the coarsest are joined, two at most.
         num_classes: C.

@@ -18,7 +18,7 @@ class DeepLabV3Decoder(Decoder):
     """The pyramid and a head of two 3 x 3 convolutions.
 
     Args:
-        config: reads ``pyramid``, ``aspp_channels``, ``aspp_rates`` and ``dropout``.
+        config: reads the pyramid's keys and ``dropout``.
         channels: channels of the backbone's maps.
         strides: strides of the backbone's maps.
         num_classes: C.

@@ -20,6 +20,7 @@ from polyscale.decoders.decoder import (
     finest_place,
     initialise,
     resize_like,
+    separable,
 )
 
 __all__ = ["DeepLabV3PlusDecoder"]
@@ -29,8 +30,7 @@ class DeepLabV3PlusDecoder(Decoder):
     """The pyramid on the coarsest map, joined with the finest map of a stride of at least ``fine_stride``.
 
     Args:
-        config: reads ``pyramid``, ``aspp_channels``, ``aspp_rates``, ``fine_stride``, ``fine_channels`` and
-            ``dropout``.
+        config: reads the pyramid's keys, ``fine_stride``, ``fine_channels`` and ``dropout``.
         channels: channels of the backbone's maps.
         strides: strides of the backbone's maps.
         num_classes: C.
@@ -46,7 +46,12 @@ class DeepLabV3PlusDecoder(Decoder):
         self.aspp = build_pyramid(config, channels[-1], strides[-1])
         self.bottleneck = nn.Conv2d(self.aspp.channels, width, 1, bias=False)
         self.fine = nn.Conv2d(channels[self.first], config.fine_channels, 1, bias=False)
-        self.head = nn.Sequential(conv_norm_act(self.feature_channels, width, 3), conv_norm_act(width, width, 3))
+        joined = self.feature_channels
+        self.head = (
+            nn.Sequential(separable(joined, width), separable(width, width))
+            if config.aspp_separable
+            else nn.Sequential(conv_norm_act(joined, width, 3), conv_norm_act(width, width, 3))
+        )
         self.dropout = nn.Dropout2d(config.dropout or 0.0)
         self.classifier = nn.Conv2d(width, num_classes, 1, bias=False)
         initialise(self, self.classifier)

@@ -53,7 +53,9 @@ class LossTerm(Config):
     """One loss of a weighted sum."""
 
     loss: LossName
+    """Its name, or a function of yours as ``module:name``."""
     weight: float = Field(1.0, gt=0)
+    """Its factor in the sum."""
 
 
 # Told apart by their form, so that a wrong name is not also said to be no list.

@@ -51,9 +51,15 @@ class MultiScaleConfig(Config):
     """
 
     method: Method = "hierarchical"
+    """``hierarchical`` (learnt attention), ``single`` (scale 1), ``average`` (of probabilities) or ``explicit`` (one
+    head over a fixed set of scales).
+    """
     train_scales: tuple[float, ...] = ()
+    """The scales of training, 1 among them; by default as above."""
     eval_scales: tuple[float, ...] = ()
+    """The scales of prediction where none are asked for; by default as above."""
     attention: AttentionConfig = AttentionConfig()
+    """The head that weighs the scales."""
     fusion: Literal["exact", "fast"] = "exact"
     """Fuse at each view's input size as published, or on the decoder's own grid. No matter for one scale alone, and for
     averages, which are taken at the image's size.
@@ -105,8 +111,11 @@ class ModelConfig(Config):
     foreign: ForeignConfig | None = None
     """Somebody else's network in place of backbone and decoder."""
     backbone: BackboneConfig = BackboneConfig()
+    """Images to feature maps."""
     decoder: DecoderConfig = DecoderConfig()
+    """Feature maps to classes."""
     multiscale: MultiScaleConfig = MultiScaleConfig()
+    """How scales are combined."""
     pad: bool = True
     """Pad images, at each scale, to sides that the backbone's strides divide, by mirroring at their border. At other
     sizes false gives the published network; at these there is no difference.

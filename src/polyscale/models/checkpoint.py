@@ -1,9 +1,8 @@
 """One-file checkpoints: safetensors, with configuration, label space and version in the metadata.
 
-Nothing is ever unpickled.
+Loading a file never runs code from it. Equal networks give equal bytes.
 """
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,11 +18,18 @@ from polyscale.files import write_atomically
 from polyscale.labels import LabelSpace
 from polyscale.models.build import ModelConfig, build_model
 from polyscale.models.finding import find_network
+from polyscale.models.metadata import are_ours, pack, unpack
 from polyscale.multiscale import MultiScale
 
-__all__ = ["FORMAT", "Checkpoint", "Metadata", "load_checkpoint", "read_metadata", "read_weights", "save_checkpoint"]
-
-FORMAT = "polyscale-1"
+__all__ = [
+    "Checkpoint",
+    "Metadata",
+    "check_trusted",
+    "load_checkpoint",
+    "read_metadata",
+    "read_weights",
+    "save_checkpoint",
+]
 
 
 class Metadata(NamedTuple):
@@ -72,16 +78,15 @@ def save_checkpoint(
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     if half:
         tensors = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
-    metadata = {
-        "format": FORMAT,
+    facts = {
         "version": polyscale.__version__,
-        "config": model.config.model_dump_json(),
-        "label_space": label_space.model_dump_json(),
-        "info": json.dumps(info or {}),
+        "config": model.config.model_dump(mode="json"),
+        "label_space": label_space.model_dump(mode="json"),
+        "info": info or {},
     }
     with write_atomically(path) as temporary:
         try:
-            save_file(tensors, temporary, metadata)
+            save_file(tensors, temporary, pack(facts))
         except SafetensorError as error:
             raise OSError(str(error)) from error
 
@@ -108,28 +113,46 @@ def read_metadata(path: str | Path) -> Metadata:
             f"{path} is not a readable checkpoint ({' '.join(str(error).split())}); "
             f"Polyscale writes .safetensors files{todo}"
         ) from None
-    if metadata.get("format") != FORMAT:
+    if not are_ours(metadata):
         raise UserError(
-            f"{path} is a safetensors file but not a Polyscale checkpoint of format {FORMAT}; "
+            f"{path} is a safetensors file but not a Polyscale checkpoint; "
             "backbone weights alone go into model.backbone.pretrained"
         )
+    version = "?"
     try:
-        config = json.loads(metadata["config"])
+        facts = unpack(metadata)
+        version = str(facts["version"])
+        config = facts["config"]
         config.get("backbone", {})["pretrained"] = False  # the file carries the weights; none are to be fetched
         return Metadata(
-            validate(ModelConfig, config),
-            validate(LabelSpace, json.loads(metadata["label_space"])),
-            metadata.get("version", "?"),
-            json.loads(metadata.get("info", "{}")),
+            validate(ModelConfig, config), validate(LabelSpace, facts["label_space"]), version, dict(facts["info"])
         )
-    except (KeyError, AttributeError, TypeError, json.JSONDecodeError, UserError) as error:
-        written = metadata.get("version", "?")
-        raise UserError(f"{path} was written by Polyscale {written} and cannot be read by this one: {error}") from None
+    except (KeyError, AttributeError, TypeError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise UserError(
+            f"{path} was written by Polyscale {version[:40]} and cannot be read by this one: {reason}"
+        ) from None
 
 
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     """A checkpoint's tensors by their names in the network; versions before 0.2 put ``combined.`` before each."""
     return {name.removeprefix("combined."): value for name, value in load_file(find_network(path)).items()}
+
+
+def check_trusted(config: ModelConfig, trust: Collection[str], path: str | Path) -> None:
+    """Make sure that the user allows every part outside Polyscale that a file names, before any of it is imported.
+
+    Raises:
+        UserError: one is not in ``trust``.
+    """
+    foreign = config.foreign
+    theirs = () if foreign is None else (foreign.build, foreign.logits or "")
+    for name in (config.backbone.name, config.decoder.kind, *theirs):
+        if is_import_path(name) and name not in trust:
+            raise UserError(
+                f"{path} needs {name}, which is not a part of Polyscale: loading it runs that module's code; if you "
+                f"trust it, add --trust {name}, in Python trust=[{name!r}]"
+            )
 
 
 def load_checkpoint(path: str | Path, device: str | torch.device = "cpu", trust: Collection[str] = ()) -> Checkpoint:
@@ -146,14 +169,7 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu", trust:
             is not trusted.
     """
     metadata = read_metadata(path)
-    foreign = metadata.config.foreign
-    theirs = () if foreign is None else (foreign.build, foreign.logits or "")
-    for name in (metadata.config.backbone.name, metadata.config.decoder.kind, *theirs):
-        if is_import_path(name) and name not in trust:
-            raise UserError(
-                f"{path} needs {name}, which is not a part of Polyscale: loading it runs that module's code; if you "
-                f"trust it, add --trust {name}, in Python trust=[{name!r}]"
-            )
+    check_trusted(metadata.config, trust, path)
     model = build_model(metadata.config, metadata.label_space)
     try:
         model.load_state_dict(read_weights(path))

@@ -1,6 +1,5 @@
 """Which file a name stands for: a checkpoint, a run's folder, a network that ships with the package or is on a hub."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 
 from polyscale.errors import UserError, nearest
+from polyscale.models.metadata import unpack
 
 __all__ = ["SHIPPED", "Shipped", "find_network", "names_network", "shipped_networks"]
 
@@ -50,6 +50,8 @@ def find_network(name: str | Path) -> Path:
         for best in BEST:
             if (path / best).is_file():
                 return path / best
+        if (path / "resume.pt").is_file():
+            raise UserError(f"the run in {path} has saved no network yet; continue it with polyscale train --resume")
         raise UserError(f"{path} is a folder without a network ({', '.join(BEST)}); name the file, or a run's folder")
     if hub := _HUB.fullmatch(text):
         return _from_hub(hub[1], hub[2] or "model.safetensors")
@@ -69,9 +71,9 @@ def shipped_networks() -> list[Shipped]:
     found = []
     for file in sorted(SHIPPED.glob("*.safetensors")):
         with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata()
-        classes = tuple(item["name"] for item in json.loads(metadata["label_space"])["classes"])
-        found.append(Shipped(file.stem, file, classes, json.loads(metadata["info"])))
+            facts = unpack(opened.metadata())
+        classes = tuple(item["name"] for item in facts["label_space"]["classes"])
+        found.append(Shipped(file.stem, file, classes, facts["info"]))
     return found
 
 

@@ -33,6 +33,7 @@ class ForeignConfig(Config):
     mean: Vector = IMAGENET[0]
     """Of RGB in [0, 1], that the network was trained with."""
     std: Vector = IMAGENET[1]
+    """Standard deviation, likewise."""
     multiple: int = Field(1, ge=1)
     """Sides of images must be multiples of this; images are padded by mirroring."""
     logits: str | None = None

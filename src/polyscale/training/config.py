@@ -30,10 +30,13 @@ class OptimizerConfig(Config):
     attention_lr_factor: float = Field(1.0, ge=0)
     """The scale-attention head's learning rate is ``lr`` times this."""
     weight_decay: float = Field(1e-4, ge=0)
+    """Per step and unit of learning rate."""
     decay_norms: bool = True
     """Weight decay also on norm weights and biases (as the reference does)."""
     momentum: float = Field(0.9, ge=0, lt=1)
+    """SGD's."""
     betas: tuple[Beta, Beta] = (0.9, 0.999)
+    """AdamW's."""
 
 
 class ScheduleConfig(Config):
@@ -42,10 +45,14 @@ class ScheduleConfig(Config):
     kind: Literal["poly", "cosine", "constant"] = "poly"
     power: float = Field(0.9, gt=0)
     """Of the polynomial: (1 - progress)^power. The paper: 2 on Cityscapes, 1 on Mapillary."""
-    warmup_steps: int = Field(0, ge=0)
-    """Steps of linear warm-up."""
+    warmup_steps: int = Field(0, ge=0, le=10**9)
+    """Steps of linear warm-up; a fifth of the run at most."""
     per_epoch: bool = False
     """Change it once an epoch (as the reference does) rather than each step."""
+
+    def fitting(self, total_steps: int) -> "ScheduleConfig":
+        """The schedule of a run of so many steps: its warm-up leaves the larger part of the run."""
+        return self.model_copy(update={"warmup_steps": min(self.warmup_steps, total_steps // 5)})
 
 
 class ValidationConfig(Config):
@@ -54,8 +61,13 @@ class ValidationConfig(Config):
     every: int = Field(1, ge=1)
     """Epochs from one validation to the next; the last epoch is always validated."""
     scales: tuple[float, ...] = ()
-    """Evaluation scales; empty for the model's ``eval_scales``."""
+    """Evaluation scales; empty for the model's ``eval_scales``. With [0.5, 1] a validation takes a quarter of the time
+    of [0.5, 1, 2].
+    """
+    final: bool = False
+    """After the last epoch, score the best network once more, at the model's ``eval_scales``."""
     flip: bool = False
+    """Also look at the mirrored images, and average both."""
 
     @field_validator("scales")
     @classmethod
@@ -70,25 +82,32 @@ class TrainingConfig(Config):
 
     start_from: str | None = None
     """A Polyscale checkpoint whose weights the network starts from; what does not fit it stays new."""
-    epochs: int = Field(100, ge=1)
-    epoch_length: int | None = Field(None, ge=1)
+    epochs: int = Field(100, ge=1, le=10**6)
+    """Length of the run."""
+    epoch_length: int | None = Field(None, ge=1, le=10**9)
     """Crops an epoch; null for one crop of each image (of a mix: of its first source, and the others' share)."""
-    batch_size: int = Field(8, ge=1)
+    batch_size: int = Field(8, ge=1, le=10**6)
     """Crops a process and micro-step. The global batch is this times processes times ``accumulate``."""
-    accumulate: int = Field(1, ge=1)
+    accumulate: int = Field(1, ge=1, le=10**6)
     """Micro-steps whose gradients are averaged into one optimiser step."""
     optimizer: OptimizerConfig = OptimizerConfig()
+    """See below."""
     schedule: ScheduleConfig = ScheduleConfig()
+    """See below."""
     clip_norm: float | None = Field(None, gt=0)
     """Largest gradient norm; null for no clipping."""
     ema_decay: float | None = Field(None, gt=0, lt=1)
-    """Keep a moving average of the weights, validate it and store it as the result; null for none."""
+    """Keep a moving average of the weights, validate it and store it as the result; null for none. It never reaches
+    back over more than a ninth of the steps so far, so that a short run needs no other value.
+    """
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    """Number type in which the network computes; weights, losses and scores stay float32. fp16 needs a GPU."""
     sync_batchnorm: bool = True
     """Batch-norm statistics over all GPUs (PyTorch has none for CPUs, where this has no effect)."""
     freeze_batchnorm: bool = False
     """Keep the batch norms' stored statistics and weights: for batches of one or two crops, with pretrained weights."""
     channels_last: bool = True
+    """Memory order of images and weights; faster on GPUs with tensor cores and on most CPUs."""
     num_workers: int | None = Field(None, ge=0)
     """Loader processes for each training process; null chooses by cores."""
     log_every: int = Field(10, ge=1)
@@ -107,6 +126,7 @@ class DataSets(Config):
     train: TrainDataConfig
     """One data set, or ``kind: mix`` with several sources."""
     val: DataConfig | None = None
+    """What the network is scored on while it trains; null scores nothing."""
 
 
 class ExperimentConfig(Config):
@@ -115,13 +135,21 @@ class ExperimentConfig(Config):
     name: str = "experiment"
     """Also names the run's folder below ``runs/`` where none is given."""
     seed: int = Field(0, ge=0, lt=2**63)
+    """Every random draw of the run comes from it."""
     data: DataSets
+    """Images and labels."""
     model: ModelConfig = ModelConfig()
+    """The network."""
     augment: AugmentConfig = AugmentConfig()
+    """How training images are varied."""
     sampling: ClassUniformConfig = ClassUniformConfig()
+    """Which images are drawn how often."""
     loss: LossConfig = LossConfig()
+    """What is minimised."""
     training: TrainingConfig = TrainingConfig()
+    """Length, batches, optimiser and bookkeeping."""
     validation: ValidationConfig = ValidationConfig()
+    """Scoring while it trains."""
 
     @field_validator("name")
     @classmethod
@@ -163,5 +191,11 @@ class ExperimentConfig(Config):
         if scales and settings.method in ("single", "explicit") and set(scales) != set(settings.eval_scales):
             raise ValueError(
                 f"method {settings.method!r} validates at {list(settings.eval_scales)} only; remove validation.scales"
+            )
+        cheaper = bool(scales) and set(scales) != set(settings.eval_scales)
+        if self.validation.final and (self.data.val is None or not cheaper):
+            raise ValueError(
+                "validation.final has no effect without data.val and validation.scales other than the model's "
+                "eval_scales; remove it"
             )
         return self

@@ -1,7 +1,7 @@
 """The training loop: explicit, short, and the same on one CPU and on many GPU nodes.
 
-Unusual here: data loaders are not handed to accelerate, as our samplers know rank and epoch. Every random draw is a
-function of (seed, step, rank), so a run that was killed at any moment continues to the same numbers.
+Data loaders are not handed to accelerate, as our samplers know rank and epoch. Every random draw is a function of
+(seed, step, rank), so a run that was killed at any moment continues to the same numbers.
 """
 
 import contextlib
@@ -9,31 +9,31 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from polyscale.config import load_config, validate
 from polyscale.crops.loader import Batch, TrainingCrops, build_loader, number_of_workers
-from polyscale.data import SegmentationData
 from polyscale.errors import UserError
-from polyscale.evaluation import evaluate
 from polyscale.files import check_folder, locked, remove_leftovers
 from polyscale.models import save_checkpoint
-from polyscale.multiscale import MultiScale
-from polyscale.processes import share_buffers
 from polyscale.training.config import ExperimentConfig
+from polyscale.training.failure import diverged, save_failure
 from polyscale.training.listener import Listener, Silent
 from polyscale.training.optimizer import freeze_batchnorm, learning_rate_factor, set_learning_rates
 from polyscale.training.records import RunLog, write_environment, write_resolved_config
 from polyscale.training.resume import Progress, StopRequest, has_begun, restore_state, save_state, stop_on_signals
+from polyscale.training.scoring import Scorer
 from polyscale.training.setup import prepare
 
 __all__ = ["TrainingResult", "train"]
@@ -136,6 +136,14 @@ class _Run:
         if begun:
             self.progress = restore_state(out / "resume.pt", config, self.parts, accelerator)
             self.listener.said(f"continuing after step {self.progress.step} of {self.parts.plan.total_steps}")
+        total, asked = self.parts.plan.total_steps, self.settings.schedule
+        self.schedule = asked.fitting(total)
+        if self.schedule != asked:
+            self.listener.said(
+                f"this run has {total} steps; its warm-up is shortened from {asked.warmup_steps} to a fifth of that, "
+                f"as with training.schedule.warmup_steps={self.schedule.warmup_steps}"
+            )
+        self.scorer = None if self.parts.val_data is None else Scorer(config, self.parts, accelerator, self.listener)
         self.network, self.optimizer = accelerator.prepare(self.parts.model, self.parts.optimizer)
 
     def go(self, stop: StopRequest) -> TrainingResult:
@@ -147,12 +155,17 @@ class _Run:
         if not self.progress.step:
             self._save_state()  # so that no network is ever without the state of its run
         self.log = RunLog(self.out, self.progress.step, self.settings.tensorboard) if self.main else None
-        batches = self._batches()
+        self.batches = self._batches()
         try:
-            stopped = self._steps(stop, batches)
+            stopped = self._steps(stop)
+            if not stopped and self.scorer is not None and self.config.validation.final:
+                self._score_best(self.scorer)
+        except BaseException as error:
+            # Its frames keep the loaders alive, which ignore signals: Python would wait for them for ever.
+            traceback.clear_frames(error.__traceback__)
+            raise
         finally:
-            # Loaders ignore signals and an error's traceback keeps them alive: Python would wait for them for ever.
-            getattr(batches, "_shutdown_workers", lambda: None)()
+            self.batches = iter(())  # ends the loaders
             if self.log is not None:
                 self.log.close()
         last, best = self.out / "last.safetensors", self.out / "best.safetensors"
@@ -160,7 +173,7 @@ class _Run:
         best = best if best.exists() else last
         return TrainingResult(last, best, self.progress.best_miou, self.progress.step, signal)
 
-    def _steps(self, stop: StopRequest, batches: Iterator[Batch]) -> bool:
+    def _steps(self, stop: StopRequest) -> bool:
         """All steps that remain; True where a signal ended them early."""
         plan, settings = self.parts.plan, self.settings
         self.listener.started(plan.first_step, plan.total_steps, plan.global_batch)
@@ -168,11 +181,13 @@ class _Run:
         for step in range(plan.first_step, plan.total_steps):
             if self._asked_to_stop(stop, step):
                 self._save_state()
+                if self.main:
+                    self._checkpoint("last", step // plan.steps_per_epoch, None)
                 self.listener.said(f"stopped after {step} steps and saved; continue with --resume")
                 return True
-            factor = learning_rate_factor(settings.schedule, step, plan.total_steps, plan.steps_per_epoch)
+            factor = learning_rate_factor(self.schedule, step, plan.total_steps, plan.steps_per_epoch)
             set_learning_rates(self.optimizer, factor)
-            terms = self._step(step, batches)
+            terms = self._step(step)
             self.progress.step = step + 1
             self._record(step + 1, terms)
             if (step + 1) % plan.steps_per_epoch == 0:
@@ -196,32 +211,52 @@ class _Run:
         )
         return iter(loader)
 
-    def _step(self, step: int, batches: Iterator[Batch]) -> dict[str, Tensor]:
-        """One optimiser step; the mean of each loss term over its micro-steps."""
+    def _step(self, step: int) -> dict[str, Tensor]:
+        """One optimiser step; the mean of each loss term over its micro-steps.
+
+        Raises:
+            UserError: a loss or the gradient is not finite; the step can be replayed, and its update is not made.
+        """
         self.network.train()
         if self.settings.freeze_batchnorm:
             freeze_batchnorm(self.parts.model)
         accumulate = self.settings.accumulate
         sums: dict[str, Tensor] = {}
+        losses: list[Tensor] = []
+        # Dropout and the like: a function of seed, step and rank, so that no random state needs saving.
+        rank = self.accelerator.process_index
+        seeds = [_mix(self.config.seed, step * accumulate + micro, rank) for micro in range(accumulate)]
         for micro in range(accumulate):
-            images, labels, weights = next(batches).to(self.accelerator.device, self.settings.channels_last)
-            # Dropout and the like: a function of seed, step and rank, so that no random state needs saving.
-            torch.manual_seed(_mix(self.config.seed, step * accumulate + micro, self.accelerator.process_index))
+            images, labels, weights = next(self.batches).to(self.accelerator.device, self.settings.channels_last)
+            torch.manual_seed(seeds[micro])
             last = micro + 1 == accumulate
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.network):
                 with self.accelerator.autocast():
                     fused = self.network(images, self.parts.model.train_scales)
                 terms: dict[str, Tensor] = self.parts.objective(fused, labels, weights)
                 self.accelerator.backward(terms["total"] / accumulate)
+            losses.append(terms["total"].detach())
             for name, value in terms.items():
                 sums[name] = value.detach() / accumulate + sums.get(name, 0)
-        if self.settings.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(self.parts.model.parameters(), self.settings.clip_norm)
+        if not self._finite(losses):
+            name = "failure.pt" if self.main else f"failure-{rank}.pt"
+            raise save_failure(self.out / name, self.config, self.parts, step, losses, seeds)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.parts.average is not None:
             self.parts.average.update_parameters(self.parts.model)
         return sums
+
+    def _finite(self, losses: list[Tensor]) -> bool:
+        """Whether losses and gradient are; clips the gradient where the recipe asks for it."""
+        parameters = list(self.parts.model.parameters())
+        if self.settings.clip_norm is not None:
+            norm = torch.as_tensor(self.accelerator.clip_grad_norm_(parameters, self.settings.clip_norm))
+        else:
+            norm = get_total_norm(parameter.grad for parameter in parameters if parameter.grad is not None)
+        # In fp16 gradients overflow now and then: the scaler then leaves the step out.
+        values = [*losses, *([norm] if self.accelerator.scaler is None else [])]
+        return bool(torch.stack([value.float() for value in values]).isfinite().all())
 
     def _record(self, step: int, terms: dict[str, Tensor]) -> None:
         self.losses.append(terms["total"])
@@ -231,8 +266,8 @@ class _Run:
         values = torch.stack([*(value.float() for value in terms.values()), torch.stack(self.losses).float().mean()])
         self.losses.clear()
         *means, running = self.accelerator.reduce(values, "mean").tolist()
-        if not math.isfinite(running):
-            raise _diverged(f"the loss is {running}", step)
+        if not math.isfinite(running):  # of another process
+            raise diverged(f"the loss is {running}", step)
         self.listener.stepped(step, running)
         if self.log is not None:
             rate = max(group["lr"] for group in self.optimizer.param_groups)
@@ -243,35 +278,25 @@ class _Run:
         """Whether any process was asked to stop; they agree at logged steps only, to spare waiting at each step."""
         if self.accelerator.num_processes == 1:
             return stop.signal is not None
-        if step % self.settings.log_every:
-            return False
-        flag = torch.tensor(float(stop.signal is not None), device=self.accelerator.device)
+        return not step % self.settings.log_every and self._any(stop.signal is not None)
+
+    def _any(self, mine: bool) -> bool:
+        """Whether it is true in any process; all of them ask."""
+        flag = torch.tensor(float(mine), device=self.accelerator.device)
         return bool(self.accelerator.reduce(flag, "sum").item())
 
     def _end_of_epoch(self, epoch: int) -> None:
         self._check_weights()
         due = epoch % self.config.validation.every == 0 or epoch == self.settings.epochs
         miou = None
-        if self.parts.val_data is not None and due:
-            miou = self._validate(epoch, self.parts.val_data)
+        if self.scorer is not None and due:
+            miou = self._validate(epoch, self.scorer)
         if self.main:
             self._checkpoint("last", epoch, miou)
         self._save_state()
 
-    def _validate(self, epoch: int, data: SegmentationData) -> float:
-        average = self.parts.average
-        network = self.parts.model if average is None else cast("MultiScale", average.module)
-        share_buffers(network)
-        chosen = self.config.validation
-        evaluation = evaluate(
-            network,
-            data,
-            chosen.scales or self.parts.model.eval_scales,
-            flip=chosen.flip,
-            device=self.accelerator.device,
-            autocast={"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.settings.mixed_precision),
-            progress=self._working("validating"),
-        )
+    def _validate(self, epoch: int, scorer: Scorer) -> float:
+        evaluation = scorer.now()
         miou = evaluation.scores.mean_iou or 0.0  # undefined where the validation labels are all ignored
         best = self.progress.best_miou is None or miou > self.progress.best_miou
         if best:
@@ -284,8 +309,17 @@ class _Run:
         self.listener.validated(epoch, evaluation, best)
         return miou
 
-    def _working(self, what: str) -> Callable[[int, int], None]:
-        return lambda done, total: self.listener.working(what, done, total)
+    def _score_best(self, scorer: Scorer) -> None:
+        """After the last step, once."""
+        if self._any(self.main and any("final" in line for line in RunLog.read(self.out / "log.jsonl"))):
+            return
+        evaluation = scorer.best(self.out / "best.safetensors")
+        scales = sorted(scorer.network.eval_scales)
+        if self.log is not None:
+            final = {"scales": scales, "miou": evaluation.scores.mean_iou}
+            self.log.write(self.progress.step, {"final": final, "scores": evaluation.scores.to_json()})
+        self.listener.said(f"the best network at scales {', '.join(f'{scale:g}' for scale in scales)}:")
+        self.listener.validated(self.settings.epochs, evaluation, best=False)
 
     def _checkpoint(self, name: str, epoch: int, miou: float | None) -> None:
         average = self.parts.average
@@ -306,19 +340,12 @@ class _Run:
     def _check_weights(self) -> None:
         # A network that diverged since the last logged step is not saved over a sound one.
         if not all(bool(value.isfinite().all()) for value in self.parts.model.state_dict().values()):
-            raise _diverged("weights of the network are not finite", self.progress.step)
+            raise diverged("weights of the network are not finite", self.progress.step)
 
     def _save_state(self) -> None:
         if self.main:
             self._check_weights()
             save_state(self.out / "resume.pt", self.config, self.parts, self.progress, self.accelerator)
-
-
-def _diverged(what: str, step: int) -> UserError:
-    return UserError(
-        f"{what} at step {step}; lower training.optimizer.lr, set training.clip_norm or use bf16 in place of fp16, and "
-        "start anew in another --out (--resume would come to the same)"
-    )
 
 
 def _mix(seed: int, step: int, rank: int) -> int:

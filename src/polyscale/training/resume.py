@@ -1,7 +1,7 @@
 """The state from which a killed run continues, and the signals that ask it to stop.
 
-Unusual here: no random-number state is stored, as every draw is a function of (seed, step). The state is a file of
-tensors and plain values; it is read back with ``weights_only=True`` and only by a run with the same configuration.
+No random-number state is stored, as every draw is a function of (seed, step). The state is a file of tensors and plain
+values; it is read back with ``weights_only=True`` and only by a run with the same configuration.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from accelerate import Accelerator
 
 from polyscale.config import validate
 from polyscale.errors import UserError
-from polyscale.files import write_atomically
+from polyscale.files import memory_limit, write_atomically
 from polyscale.training.config import ExperimentConfig
 from polyscale.training.setup import Parts
 
@@ -59,7 +59,9 @@ def save_state(
     with write_atomically(path) as temporary:
         try:
             torch.save(state, temporary)
-        except RuntimeError as error:  # torch reports a full disk as a RuntimeError of its zip writer
+        except RuntimeError as error:
+            if "inline_container" not in str(error):  # torch's zip writer, which so reports a full disk
+                raise  # such as a loader's process that the system ended meanwhile
             raise OSError("writing failed, the disk may be full") from error
 
 
@@ -68,7 +70,8 @@ def has_begun(path: Path) -> bool:
     if not path.exists():
         return False
     try:
-        return bool(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["step"])
+        with memory_limit(path):
+            return bool(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["step"])
     except Exception:  # torch raises many types for a damaged file
         return True
 
@@ -80,16 +83,21 @@ def restore_state(path: Path, config: ExperimentConfig, parts: Parts, accelerato
         UserError: an unreadable file, or a run of another configuration or batch.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with memory_limit(path):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        return _restore(path, state, config, parts, accelerator)
+    except UserError:
+        raise
     except Exception as error:  # torch raises many types for a damaged file
         # The first sentence only: the others advise to unpickle it, or speak of torch's inner parts.
-        reason = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0][:200]
         advice = "choose another --out, where training.start_from may begin with the network that is there"
         if not (path.parent / "last.safetensors").exists():
             advice = "remove it to start anew from the beginning"
         raise UserError(f"{path} cannot be read ({reason}); {advice}") from None
-    if not isinstance(state, dict) or "config" not in state:
-        raise UserError(f"{path} was written by an older Polyscale; choose another --out to start anew")
+
+
+def _restore(path: Path, state: Any, config: ExperimentConfig, parts: Parts, accelerator: Accelerator) -> Progress:
     changed = _differences(json.loads(state["config"]), config)
     if changed:
         raise UserError(
@@ -107,13 +115,16 @@ def restore_state(path: Path, config: ExperimentConfig, parts: Parts, accelerato
             f"{parts.plan.global_batch}; choose training.batch_size and training.accumulate so that their product with "
             "the number of processes is the same"
         )
+    step, best = state["step"], state["best_miou"]
+    if type(step) is not int or not 0 <= step <= parts.plan.total_steps or not isinstance(best, float | None):
+        raise ValueError(f"step {step!r} of {parts.plan.total_steps}")
     parts.model.load_state_dict(state["model"])
     parts.optimizer.load_state_dict(state["optimizer"])
     if parts.average is not None:
         parts.average.load_state_dict(state["average"])
     if accelerator.scaler is not None and state["scaler"] is not None:
         accelerator.scaler.load_state_dict(state["scaler"])
-    return Progress(state["step"], state["best_miou"])
+    return Progress(step, best)
 
 
 def _differences(stored: dict[str, Any], config: ExperimentConfig) -> list[str]:

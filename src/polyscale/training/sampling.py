@@ -1,5 +1,6 @@
 """What training needs to know of its labels beforehand: the classes' weights and places."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,11 @@ from polyscale.crops import EpochSampler, open_training_data
 from polyscale.data import SegmentationData
 from polyscale.data.parallel import in_parallel, pixels_of
 from polyscale.errors import UserError
+from polyscale.files import write_atomically
 from polyscale.losses import LossConfig, inverse_log_weights
 from polyscale.training.config import ExperimentConfig
 
-__all__ = ["build_sampler", "class_weights", "pixel_counts"]
+__all__ = ["build_sampler", "class_weights", "pixel_counts", "remembered_weights"]
 
 
 def pixel_counts(data: SegmentationData, progress: Callable[[int, int], None] | None = None) -> Tensor:
@@ -57,6 +59,26 @@ def class_weights(
             f"({', '.join(data.label_space.names)})"
         )
     return torch.tensor([float(weight) for weight in asked])
+
+
+def remembered_weights(path: Path, compute: Callable[[], Tensor | None], begun: bool) -> Tensor | None:
+    """The weights with which a run began, so that one that continues need not count again.
+
+    Args:
+        path: JSON file in the run's folder.
+        compute: gives them where there is no such file yet.
+        begun: the run continues.
+    """
+    if begun:
+        try:
+            return torch.tensor([float(weight) for weight in json.loads(path.read_text(encoding="ascii"))])
+        except (OSError, ValueError, TypeError, RecursionError):
+            pass  # an older run's folder, or a damaged file
+    weights = compute()
+    if weights is not None:
+        with write_atomically(path) as temporary:
+            temporary.write_text(json.dumps(weights.tolist()) + "\n", encoding="ascii")
+    return weights
 
 
 def build_sampler(

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from accelerate import Accelerator
 from timm.layers.norm_act import convert_sync_batchnorm
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from polyscale.backbones.checkpointing import hold_statistics_when_recomputing
@@ -24,7 +25,7 @@ from polyscale.multiscale import MultiScale
 from polyscale.training.config import ExperimentConfig
 from polyscale.training.listener import Listener
 from polyscale.training.optimizer import build_optimizer, freeze_batchnorm, moving_average
-from polyscale.training.sampling import build_sampler, class_weights
+from polyscale.training.sampling import build_sampler, class_weights, remembered_weights
 
 __all__ = ["Parts", "freeze_unused", "prepare", "synchronise_batchnorm"]
 
@@ -75,7 +76,13 @@ def prepare(config: ExperimentConfig, out: Path, begun: bool, accelerator: Accel
     freeze_unused(model)
     optimizer = build_optimizer(model, settings.optimizer)
     counting = working("counting pixels")
-    weights = _by_the_first(accelerator, lambda: class_weights(config.loss, train_data, counting))
+
+    def weigh() -> Tensor | None:
+        return remembered_weights(
+            out / "class_weights.json", lambda: class_weights(config.loss, train_data, counting), begun
+        )
+
+    weights = _by_the_first(accelerator, weigh)
     objective = Objective(config.loss, weights)
     with accelerator.main_process_first():  # the others read its cache
         sampler = build_sampler(config, train_data, out, working("finding classes"))
@@ -121,7 +128,7 @@ def synchronise_batchnorm(model: MultiScale) -> None:
     # Not PyTorch's own conversion, which drops the activation that timm's norm layers hold.
     convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     if model.config.backbone.checkpointing:  # what the old norms were told belongs to the new ones too
-        hold_statistics_when_recomputing(model)
+        hold_statistics_when_recomputing(model.segmenter.backbone)
 
 
 def _open_sets(config: ExperimentConfig, listener: Listener) -> tuple[TrainingData, SegmentationData | None]:

@@ -70,19 +70,52 @@ def test_code_in_a_file_is_named_and_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "harmed").exists()
 
 
+class Huge:
+    """A call that asks for eight gigabytes in a few bytes."""
+
+    def __reduce__(self) -> Any:
+        return bytearray, (2**33,)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs a system that limits memory")
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_small_file_does_not_take_all_memory(tmp_path: Path, zipped: bool) -> None:
+    import resource
+
+    path, before = tmp_path / "bomb.pth", resource.getrlimit(resource.RLIMIT_AS)
+    torch.save({"a": torch.zeros(3), "b": Huge()}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UserError, match="asks for more memory than a file of its size needs"):
+        read_tensors(path)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+def test_a_member_whose_name_is_no_text_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "file.pth"
+    torch.save({"a": torch.zeros(3)}, path)
+    content = path.read_bytes()
+    place = content.rindex(b"data.pkl", 0, content.rindex(b"PK\x05\x06"))
+    marked = bytearray(content[:place] + b"\xff\xfe\xfd\xfc" + content[place + 4 :])
+    entry = marked.rindex(b"PK\x01\x02", 0, place)
+    marked[entry + 9] |= 8  # its name is in UTF-8, says the flag
+    path.write_bytes(marked)
+    with pytest.raises(UserError, match=r"file\.pth is damaged"):
+        read_tensors(path)
+
+
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
+        ("repeated", "a tensor that repeats its numbers"),
         ("missing", "no such file"),
         ("folder", "is a folder"),
         ("empty", "is no PyTorch checkpoint"),
         ("text", "is no PyTorch checkpoint"),
         ("no tensors", "holds no tensors by name"),
         ("zip", "a zip file that PyTorch did not write"),
-        ("half", "begins like a zip file and ends early"),
+        ("half", "begins like a zip file and has no list"),
         ("safetensors", r"must end in \.safetensors"),
         ("program", "a TorchScript program"),
-        ("sparse", "a sparse or quantised tensor"),
+        ("sparse", "a sparse, quantised or empty tensor"),
     ],
 )
 def test_other_files_are_one_line(tmp_path: Path, kind: str, message: str) -> None:
@@ -99,6 +132,8 @@ def test_other_files_are_one_line(tmp_path: Path, kind: str, message: str) -> No
             save_file({"a": torch.zeros(3)}, path)
         case "sparse":
             torch.save({"a": torch.eye(3).to_sparse()}, path)
+        case "repeated":
+            torch.save({"a": torch.zeros(1).expand(2**40)}, path)
         case "folder":
             path.mkdir()
         case "empty":

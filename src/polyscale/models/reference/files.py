@@ -10,7 +10,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from polyscale.backbones.numpy_pickle import read_array_pickle
 from polyscale.backbones.tensor_files import read_tensor_file, tensors_by_name
 from polyscale.data.known_spaces import known_space
 from polyscale.errors import UserError
@@ -20,6 +19,7 @@ from polyscale.models.checkpoint import save_checkpoint
 from polyscale.models.reference.layouts import to_reference
 from polyscale.models.reference.load import load_reference
 from polyscale.models.reference.network import describe
+from polyscale.models.reference.numpy_pickle import read_array_pickle
 
 __all__ = ["Imported", "import_reference", "read_tensors"]
 

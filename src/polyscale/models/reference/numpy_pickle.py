@@ -1,21 +1,22 @@
-"""numpy arrays and numbers inside a pickle, read without running any code that the file names.
+"""numpy arrays inside a pickle (``.pdparams``), read without running any code that the file names.
 
-Unusual here: a pickle asks for functions by name and calls them. The few names that an array needs lead to the inert
-stand-ins below, which only keep what they are given; every other name is refused. numpy's own functions are not called
-on what an untrusted file says.
+A pickle asks for functions by name and calls them. The few names that an array needs lead to the inert stand-ins below,
+which only keep what they are given; every other name is refused. numpy's own functions are not called on what an
+untrusted file says.
 """
 
 import math
 import pickle
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
 from polyscale.errors import UserError
+from polyscale.files import memory_limit
 
-__all__ = ["StoredArray", "read_array_pickle", "stand_ins"]
+__all__ = ["StoredArray", "read_array_pickle"]
 
 _KINDS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
 
@@ -86,18 +87,16 @@ def _no_bytes(*_: Any) -> bytes:
     return b""
 
 
-def stand_ins() -> dict[str, Any]:
-    """What the names in a pickle of numpy arrays and numbers lead to."""
-    names: dict[str, Any] = {"numpy.ndarray": StoredArray, "numpy.dtype": StoredType}
-    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        names |= {f"{module}._reconstruct": _unfilled, f"{module}.scalar": _number}
-    return names
-
-
 class _ArrayUnpickler(pickle.Unpickler):
     """Gives stand-ins for arrays, and plain containers; refuses every other name."""
 
-    allowed: dict[str, Any] = stand_ins() | {
+    allowed: ClassVar[dict[str, Any]] = {
+        "numpy.ndarray": StoredArray,
+        "numpy.dtype": StoredType,
+        "numpy.core.multiarray._reconstruct": _unfilled,
+        "numpy._core.multiarray._reconstruct": _unfilled,
+        "numpy.core.multiarray.scalar": _number,
+        "numpy._core.multiarray.scalar": _number,
         "_codecs.encode": _latin_bytes,
         "builtins.bytes": _no_bytes,
         "__builtin__.bytes": _no_bytes,
@@ -123,7 +122,7 @@ def read_array_pickle(path: Path) -> dict[str, np.ndarray[Any, Any]]:
         UserError: not such a file, or it asks for more than arrays.
     """
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, memory_limit(path):
             content = _ArrayUnpickler(file).load()
         if not isinstance(content, dict):
             raise pickle.UnpicklingError("it holds no arrays by name")

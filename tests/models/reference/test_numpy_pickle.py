@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from polyscale.backbones.numpy_pickle import read_array_pickle
 from polyscale.errors import UserError
+from polyscale.models.reference.numpy_pickle import read_array_pickle
 
 
 class Harmful:
