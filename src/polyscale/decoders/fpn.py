@@ -55,7 +55,7 @@ class FPNDecoder(Decoder):
         total: Tensor | None = None
         for level, (smooth, head) in enumerate(zip(self.smooth, self.heads, strict=True)):
             x = smooth(levels[level])
-            for step, conv in enumerate(head):
+            for step, conv in enumerate(head.children()):
                 x = conv(x)
                 if level:
                     x = resize_like(x, levels[level - 1 - step])

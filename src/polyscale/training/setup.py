@@ -128,7 +128,7 @@ def synchronise_batchnorm(model: MultiScale) -> None:
     # Not PyTorch's own conversion, which drops the activation that timm's norm layers hold.
     convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     if model.config.backbone.checkpointing:  # what the old norms were told belongs to the new ones too
-        hold_statistics_when_recomputing(model.segmenter.backbone)
+        hold_statistics_when_recomputing(model.parts()["backbone"])
 
 
 def _open_sets(config: ExperimentConfig, listener: Listener) -> tuple[TrainingData, SegmentationData | None]:
