@@ -13,6 +13,7 @@ from polyscale.backbones import BackboneConfig
 from polyscale.cli.app import app
 from polyscale.config import validate
 from polyscale.crops.mix import TrainDataConfig
+from polyscale.data.streets import write_streets
 from polyscale.decoders import DecoderConfig
 from polyscale.labels import LabelClass, LabelSpace
 from polyscale.models import ModelConfig, build_model, save_checkpoint
@@ -50,12 +51,14 @@ def test_there_are_examples() -> None:
 
 @pytest.mark.parametrize(("where", "text"), PYTHON, ids=[where for where, _ in PYTHON])
 def test_python_blocks_run(where: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a folder with what the examples read: a checkpoint and a photo."""
+    """In a folder with what the examples read: a run, a photo and a data set."""
     space = LabelSpace(classes=tuple(LabelClass(name=name, color=(9, 9, 9)) for name in ("a", "b")))
     config = ModelConfig(backbone=BackboneConfig(name="tiny"), decoder=DecoderConfig(light_channels=8))
     torch.manual_seed(0)
     save_checkpoint(tmp_path / "runs/first/best.safetensors", build_model(config, space), space)
     Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(tmp_path / "photo.jpg")
+    if "mydata" in text:
+        write_streets(tmp_path / "mydata", {"train": 2, "val": 2}, size=(64, 96))
     monkeypatch.chdir(tmp_path)
     exec(compile(text, where, "exec"), {"__name__": "example"})
 

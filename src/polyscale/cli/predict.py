@@ -57,8 +57,8 @@ def predict_command(
     from polyscale.inference.prediction import OUTPUTS, check_outputs
     from polyscale.models.finding import names_network
 
-    network = DEFAULT
-    if names_network(paths[0]):
+    network, by_default = DEFAULT, not names_network(paths[0])
+    if not by_default:
         network, *paths = paths
         if not paths:
             raise UserError(f"{network} is a network; name images after it, such as photo.jpg")
@@ -66,7 +66,7 @@ def predict_command(
     check_outputs(outputs)
     found = find_images(paths, out)  # a wrong path is told before the network is loaded
     predictor = polyscale.load(network, device, precision.value, trust or ())
-    if network == DEFAULT:
+    if by_default:
         say(f"with {network}, which ships with Polyscale; name another network before the images")
     bar = open_bar("predicting")
 
