@@ -45,7 +45,7 @@ def script(browser, text):
     return browser.execute_script(text)
 
 
-def press(browser, keys, where="document"):
+def press(browser, keys, where="document.body"):
     code = {"n": "KeyN", "b": "KeyB"}.get(keys, f"Digit{keys}" if keys.isdigit() else keys)
     event = {"key": keys, "code": code, "bubbles": True, "cancelable": True}
     script(browser, f"{where}.dispatchEvent(new KeyboardEvent('keydown', {json.dumps(event)}))")
@@ -281,5 +281,6 @@ def test_images_beside_the_page_are_fetched_when_they_are_chosen(browser, evalua
     script(browser, f"document.querySelector('#film-list li[data-index=\"{other}\"] button').click()")
     wait(browser, f"polyscale.stage.picture.index === {other}")
     assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
+    assert script(browser, "return document.documentElement.scrollWidth") <= 1280
     loaded = "[...document.querySelectorAll('#film-list img')].every(i => !i.complete || i.naturalWidth > 0)"
     wait(browser, loaded)

@@ -3,7 +3,7 @@
 import json
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,7 +12,14 @@ from polyscale.cli.options import DataArgument, parse_size
 from polyscale.errors import UserError
 from polyscale.files import check_folder, write_atomically
 
+if TYPE_CHECKING:
+    from polyscale.data import DataReport, SegmentationData
+    from polyscale.report import DataSplit
+
 __all__ = ["app"]
+
+NUM_RAREST = 8
+"""Classes that the page shows an example of."""
 
 app = typer.Typer(help="Check a data set, or draw one.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -135,3 +142,65 @@ def draw(
             drawn = write_streets(out, splits, height_and_width, seed, coarse, progress)
     say(f"{drawn} scenes drawn, {sum(splits.values()) - drawn} were there already")
     typer.echo(out)
+
+
+@app.command("report")
+def report(
+    data: DataArgument,
+    split: Annotated[
+        str | None, typer.Option("--split", metavar="NAME,…", help="Only these splits. By default all there are.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="The page's file.")] = Path("data.html"),
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads. By default one a core.")] = None,
+) -> None:
+    """Make one page of what a data set holds.
+
+    Shares and sizes of the classes, where in the frame each lives and beside which others, the rarest with examples,
+    and the problems that a check finds.
+    """
+    from polyscale.data import check_splits, list_splits, open_data
+    from polyscale.report import write_data_page
+
+    if out.is_dir():
+        raise UserError(f"cannot write {out}: it is a folder; name the file in it")
+    check_folder(out.parent)
+    names: tuple[str | None, ...] = list_splits(data) or (None,)
+    if split is not None:
+        names = tuple(part.strip() for part in split.split(",") if part.strip()) or (None,)
+    splits = {name or data: open_data(data, name, lenient=True) for name in names}
+    with progress_bar("reading") as progress:
+        checked = check_splits(splits, workers=workers, progress=progress)
+    pages = [_split(name, opened, checked[name], workers) for name, opened in splits.items()]
+    typer.echo(write_data_page(out, data, next(iter(splits.values())).label_space, pages))
+
+
+def _split(name: str, data: "SegmentationData", checked: "DataReport", workers: int | None) -> "DataSplit":
+    """What one split holds, for a page."""
+    import numpy as np
+
+    from polyscale.data.survey import survey
+    from polyscale.report import DataExample, DataSplit
+
+    with progress_bar(f"looking at {name}", "masks") as progress:
+        found = survey(data, workers, progress)
+    pixels = [row.pixels for row in checked.classes]
+    total = max(1, sum(pixels))
+    rarest = sorted((k for k, count in enumerate(pixels) if count), key=lambda k: pixels[k])[:NUM_RAREST]
+    examples = []
+    for position in rarest:
+        for index in found.examples(position, 1):
+            sample = data.read(index)
+            if sample.labels is not None:
+                examples.append(DataExample(position, sample.name, sample.image, sample.labels))
+    return DataSplit(
+        name=name,
+        num_images=checked.num_images,
+        shares=np.array(pixels) / total,
+        num_with=found.num_images,
+        typical=[found.typical_share(k) for k in range(len(pixels))],
+        together=found.together,
+        where=found.where,
+        sizes=checked.sizes,
+        problems=checked.to_json()["problems"],
+        examples=examples,
+    )

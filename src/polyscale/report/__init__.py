@@ -18,6 +18,7 @@ from polyscale.report.data import (
     Strip,
     Table,
 )
+from polyscale.report.data_page import DataExample, DataSplit, write_data_page
 from polyscale.report.gallery import example
 from polyscale.report.page import render_page, write_page
 from polyscale.report.stored import Run, Stored, find_stored, read_evaluation, read_run
@@ -30,6 +31,8 @@ __all__ = [
     "ClassResult",
     "Comparison",
     "Curve",
+    "DataExample",
+    "DataSplit",
     "Example",
     "Metric",
     "PageData",
@@ -47,6 +50,7 @@ __all__ = [
     "read_run",
     "render_page",
     "summary_picture",
+    "write_data_page",
     "write_page",
     "write_report",
 ]

@@ -20,7 +20,7 @@ from polyscale.report.stored import Stored
 from polyscale.report.verdict import verdict
 from polyscale.report.ways import FUSED, ORACLE, SCALE_COLORS, label_space
 
-__all__ = ["script", "write_report"]
+__all__ = ["page_environment", "script", "write_report"]
 
 Part = dict[str, Any]
 
@@ -63,7 +63,7 @@ def write_report(
     claims, table = verdict(group, others)
     pictures = _pictures(first, beside)
     nothing: Part = {"film": [], "data": {}, "embedded": {}, "strips": {}, "colors": _colors(first), "beside": None}
-    text = _environment().get_template("report.html.j2").render(
+    text = page_environment().get_template("report.html.j2").render(
         heading=heading or f"{first.name}: where it fails and which scale it trusts",
         claims=claims,
         differences=table,
@@ -104,7 +104,8 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
-def _environment() -> Environment:
+def page_environment() -> Environment:
+    """Where the templates of pages are found; percent and signed print numbers."""
     environment = Environment(
         loader=PackageLoader("polyscale.report", "templates"),
         autoescape=True,

@@ -139,8 +139,8 @@ function setUpKeys({ stage, film, classes, choose, setWipe, setLayer }) {
     "?": () => help.showModal(),
   };
   document.addEventListener("keydown", (event) => {
-    const target = /** @type {HTMLElement} */ (event.target);
-    if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, select, textarea, dialog")) return;
+    const typing = event.target instanceof Element && event.target.closest("input, select, textarea, dialog");
+    if (event.ctrlKey || event.metaKey || event.altKey || typing) return;
     const digit = /^Digit([1-9])$/.exec(event.code);
     if (digit && stage.picture) {
       const layer = layersOf(stage.picture)[Number(digit[1]) - 1];
