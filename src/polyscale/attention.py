@@ -57,8 +57,8 @@ class ViewAttention(nn.Module):
             nn.Conv2d(2 * (num_classes + 2 + features), channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
-            # What lies around: a depthwise layer that reaches eight grid points.
-            nn.Conv2d(channels, channels, 5, padding=8, dilation=4, groups=channels, bias=False),
+            # What lies around: a depthwise layer that reaches four grid points.
+            nn.Conv2d(channels, channels, 5, padding=4, dilation=2, groups=channels, bias=False),
             nn.Conv2d(channels, channels, 1, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),

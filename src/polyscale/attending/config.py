@@ -19,9 +19,9 @@ class AttendConfig(Config):
     """What the attention reads: what two views say, or their features as well."""
     maps: Literal["one", "class"] = "class"
     """One map for all classes, or one for each."""
-    channels: int = Field(64, ge=1)
+    channels: int = Field(48, ge=1)
     """Width of the attention's hidden layers."""
-    epochs: int = Field(8, ge=1)
+    epochs: int = Field(5, ge=1)
     """How often each training image is used."""
     variants: int = Field(3, ge=1)
     """Versions of each image that are looked at: the image itself, and versions of other size, colour and sharpness."""
