@@ -14,18 +14,16 @@ from polyscale.pictures import heat_map
 from polyscale.report import (
     Card,
     ClassResult,
-    Comparison,
     Curve,
     Example,
     PageData,
     Picture,
-    Row,
     Strip,
     Table,
     render_page,
     write_page,
 )
-from polyscale.report.page import MISSING, data_uri
+from polyscale.report.page import data_uri
 
 VOID = {"meta", "img", "link", "br", "line", "path", "circle"}
 
@@ -69,20 +67,12 @@ def data():
         title="Title of the page",
         summary="What came out.",
         cards=[Card("mIoU", "61.2 %", "of a network"), Card("Time", "3 s")],
-        comparison=Comparison(
-            [
-                Row("1x alone", {"mean_iou": 0.5004, "expected_calibration_error": 0.03}),
-                Row("Average", {"mean_iou": 0.6001, "expected_calibration_error": 0.02}, "a note"),
-                Row("Fused", {"mean_iou": 0.6004, "expected_calibration_error": None}, main=True),
-            ],
-            note="Note of the comparison",
-        ),
         examples=[
             Example("val/1", [Strip([picture("red"), picture("blue")]), Strip([picture("green")], "Heat", heat=True)])
         ],
         classes=[
-            ClassResult("road", (1, 2, 3), {"1x": 0.9, "fused": 0.95}, {0.5: 0.7, 1.0: 0.3}, 0.25),
-            ClassResult("train", (4, 5, 6), {"1x": None, "fused": None}, {0.5: None, 1.0: None}),
+            ClassResult("road", (1, 2, 3)),
+            ClassResult("train", (4, 5, 6)),
         ],
         curves=[Curve("Loss", [(step, 1 / (1 + step)) for step in range(50)], noisy=True)],
         details={"Seed": "1"},
@@ -93,13 +83,12 @@ def data():
 def test_everything_given_is_on_the_page(data):
     reader = Reader(render_page(data))
     for text in (
-        *("Title of the page", "What came out.", "61.2 %", "of a network", "Note of the comparison", "a note"),
+        *("Title of the page", "What came out.", "61.2 %", "of a network"),
         *("val/1", "Picture red", "Heat", "road", "train", "Loss", "Seed", "The end."),
     ):
         assert text in reader.text
     assert len(reader.all("img")) == 3 + 1  # and the place of the enlarged picture
     assert len(reader.all("svg")) == 1
-    assert len(reader.all("table")) == 3
 
 
 def test_the_page_asks_nothing_of_the_network(data):
@@ -123,9 +112,7 @@ def test_a_page_of_a_title_only():
         assert reader.all(absent) == []
 
 
-@pytest.mark.parametrize(
-    "part", ["summary", "cards", "comparison", "examples", "classes", "curves", "details", "footer"]
-)
+@pytest.mark.parametrize("part", ["summary", "cards", "examples", "curves", "details", "footer"])
 def test_each_part_can_be_left_out_or_stand_alone(data, part):
     values = {name: getattr(data, name) for name in PageData.__dataclass_fields__}
     alone = Reader(render_page(PageData("Alone", **{part: values[part]})))
@@ -136,32 +123,6 @@ def test_each_part_can_be_left_out_or_stand_alone(data, part):
     assert len(rest.elements) < len(whole.elements)
 
 
-def test_the_best_as_printed_is_marked(data):
-    page = render_page(data)
-    comparison = page[page.index('class="comparison"') : page.index("</table>")]
-    cells = re.findall(r'<td( class="best")?>([^<]+)', comparison)
-    values = [(text, bool(best)) for best, text in cells if text != MISSING]
-    assert ("50.0", False) in values
-    # 60.01 and 60.04 are both printed as 60.0: marking one of them would look like an error.
-    assert values.count(("60.0", True)) == 2
-    assert ("0.020", True) in values  # lower is better
-    assert ("0.030", False) in values
-
-
-def test_a_score_that_does_not_exist_is_a_dash(data):
-    page = render_page(data)
-    assert "nan" not in page.lower().replace("finance", "")
-    train = page[page.index("train</th>") :]
-    assert re.findall(r"<td[^>]*>([^<]*)", train[: train.index("</tr>")])[-2:] == [MISSING, MISSING]
-
-
-def test_a_page_of_many_scales_lists_them_in_order():
-    classes = [ClassResult("road", (0, 0, 0), {}, {2.0: 0.1, 0.25: 0.6, 1.0: 0.3})]
-    page = render_page(PageData("Scales", classes=classes))
-    assert re.findall(r'<th scope="col">([\d.]+x)', page) == ["0.25x", "1x", "2x"]
-    assert re.findall(r"--share: ([\d.]+)", page) == ["0.600", "0.300", "0.100"]
-
-
 def test_text_is_escaped():
     evil = '<script>alert("x")</script>&"\''
     page = render_page(
@@ -169,9 +130,8 @@ def test_text_is_escaped():
             evil,
             summary=evil,
             cards=[Card(evil, evil, evil)],
-            comparison=Comparison([Row(evil, {"mean_iou": 0.5}, evil)], note=evil),
             examples=[Example(evil, [Strip([Picture(evil, Image.new("RGB", (2, 2)), evil)], evil)], evil)],
-            classes=[ClassResult(evil, (0, 0, 0), {evil: 0.5}, {1.0: 1.0})],
+            classes=[ClassResult(evil, (0, 0, 0))],
             curves=[Curve(evil, [(0, 1), (1, 2)])],
             details={evil: evil},
             footer=evil,
@@ -180,7 +140,7 @@ def test_text_is_escaped():
     assert "<script>alert" not in page
     reader = Reader(page)
     assert len(reader.all("script")) == 1
-    assert reader.text.count(evil) >= 14
+    assert reader.text.count(evil) >= 11
     assert all(image.get("alt") == evil for image in reader.all("img") if "src" in image)
 
 
@@ -233,7 +193,7 @@ def test_rendering_needs_no_torch():
 
 
 def test_tables_and_curves_of_another_kind_have_their_own_headings():
-    table = Table("At each <threshold>", ["threshold", "precision"], [["0.5", "81.5"], ["0.9", MISSING]], "In percent.")
+    table = Table("At each <threshold>", ["threshold", "precision"], [["0.5", "81.5"], ["0.9", "-"]], "In percent.")
     curve = Curve("road", [(10.0, 0.5), (90.0, 0.25)], "percent", x_name="coverage")
     data = PageData(
         "Audit", tables=[table], curves=[curve], curves_title="Precision over coverage", curves_note="Dots."

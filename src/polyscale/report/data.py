@@ -6,21 +6,17 @@ the page chooses how they are printed. A score that does not exist (a class that
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from PIL import Image
 
 __all__ = [
-    "METRICS",
     "Card",
     "ClassResult",
-    "Comparison",
     "Curve",
     "Example",
-    "Metric",
     "PageData",
     "Picture",
-    "Row",
     "Strip",
     "Table",
 ]
@@ -37,70 +33,11 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Metric:
-    """One column of the comparison."""
-
-    key: str
-    """Under which ``Row.scores`` holds it."""
-    title: str
-    kind: Literal["percent", "number"] = "percent"
-    """Printed as 64.2, or as 0.021."""
-    higher_is_better: bool = True
-    note: str = ""
-    """What it means, shown when pointed at."""
-
-
-METRICS = (
-    Metric("mean_iou", "mIoU", note="Intersection over union, mean over classes"),
-    Metric("pixel_accuracy", "Pixel accuracy", note="Share of pixels that are right"),
-    Metric(
-        "mean_boundary_iou", "Boundary IoU", note="Intersection over union near class boundaries, mean over classes"
-    ),
-    Metric(
-        "expected_calibration_error",
-        "ECE",
-        "number",
-        higher_is_better=False,
-        note="Expected calibration error: lower is better",
-    ),
-)
-"""The columns that a comparison usually has, with the keys of an evaluation's JSON."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One way of combining scales in the comparison."""
-
-    name: str
-    scores: Mapping[str, Any]
-    """Metric key -> score as a fraction, or None; other keys are left alone, so that an evaluation's row can be given
-    as it is."""
-    note: str = ""
-    main: bool = False
-    """The row that the page is about; it stands out."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Ways of combining scales side by side; the best of each column is marked."""
-
-    rows: Sequence[Row]
-    metrics: Sequence[Metric] = METRICS
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class ClassResult:
-    """One class: its IoU in each row, and the mean weight that its pixels give each scale."""
+    """One class of the gallery's legend."""
 
     name: str
     color: tuple[int, int, int]
-    scores: Mapping[str, float | None] = field(default_factory=dict)
-    """Name of a column (a scale alone, or fused) -> IoU as a fraction."""
-    attention: Mapping[float, float | None] = field(default_factory=dict)
-    """Scale -> mean effective weight as a fraction."""
-    pixel_fraction: float | None = None
-    """Share of the labelled pixels that are of this class."""
 
 
 @dataclass(frozen=True)
@@ -164,10 +101,9 @@ class PageData:
     summary: str = ""
     """One sentence: what was done, and what came out."""
     cards: Sequence[Card] = ()
-    comparison: Comparison | None = None
     examples: Sequence[Example] = ()
     classes: Sequence[ClassResult] = ()
-    """In the order of the label space; also the gallery's legend."""
+    """In the order of the label space: the gallery's legend."""
     curves: Sequence[Curve] = ()
     curves_title: str = "Training"
     curves_note: str = ""

@@ -7,7 +7,6 @@ be sent by mail and opened anywhere. The template is ``templates/page.html.j2``;
 import base64
 import io
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
@@ -15,15 +14,12 @@ from PIL import Image
 from polyscale.files import write_atomically
 from polyscale.pictures import HEAT_COLORS
 from polyscale.report.chart import line_chart
-from polyscale.report.data import Comparison, PageData
+from polyscale.report.data import PageData
 
 __all__ = ["data_uri", "render_page", "write_page"]
 
 LONGEST_SIDE = 1600
 """Pictures longer than this, in pixels, are embedded smaller."""
-
-MISSING = "\N{EN DASH}"
-"""Printed for a score that does not exist."""
 
 FLAT_COLORS = 128
 """A picture with no more colours is taken for a label map."""
@@ -38,12 +34,9 @@ def render_page(data: PageData) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(data_uri=data_uri, percent=percent, number=number, line_chart=line_chart)
+    environment.filters.update(data_uri=data_uri, line_chart=line_chart)
     return environment.get_template("page.html.j2").render(
         page=data,
-        best=_best(data.comparison) if data.comparison else {},
-        columns=_union(item.scores for item in data.classes),
-        scales=sorted(_union(item.attention for item in data.classes)),
         heat=", ".join("#{:02x}{:02x}{:02x}".format(*color) for color in HEAT_COLORS),
     )
 
@@ -74,29 +67,3 @@ def data_uri(image: Image.Image) -> str:
         image.save(buffer, "JPEG", quality=88, subsampling=0, optimize=True)
     kind = "png" if flat else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-
-
-def percent(value: float | None) -> str:
-    """A fraction in percent with one decimal, without the sign; a dash for None."""
-    return MISSING if value is None else f"{100 * value:.1f}"
-
-
-def number(value: float | None) -> str:
-    """A fraction with three decimals; a dash for None."""
-    return MISSING if value is None else f"{value:.3f}"
-
-
-def _best(comparison: Comparison) -> dict[str, str]:
-    """Metric key -> the best score as it is printed, so that rows that look equal are all marked."""
-    best = {}
-    for metric in comparison.metrics:
-        values = [value for row in comparison.rows if (value := row.scores.get(metric.key)) is not None]
-        if len(values) > 1:
-            top = max(values) if metric.higher_is_better else min(values)
-            best[metric.key] = percent(top) if metric.kind == "percent" else number(top)
-    return best
-
-
-def _union(mappings: Any) -> list[Any]:
-    """All keys in the order in which they first appear."""
-    return list(dict.fromkeys(key for mapping in mappings for key in mapping))
