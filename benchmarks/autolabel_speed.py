@@ -27,11 +27,13 @@ from record import save, show
 
 import polyscale
 from polyscale.autolabel import AutolabelConfig, autolabel, read_manifest
-from polyscale.autolabel.confidence import encode_confidence, encode_labels, to_levels
+from polyscale.autolabel.confidence import level_palette, to_levels
 from polyscale.autolabel.rules import Candidates
 from polyscale.autolabel.source import find_source
 from polyscale.autolabel.teacher import Teacher
 from polyscale.data.images import read_image
+from polyscale.data.masks import write_mask
+from polyscale.data.png import encode_index_png
 from polyscale.data.streets import STREETS, draw_scene
 from polyscale.labels import IGNORE, LabelSpace
 
@@ -58,13 +60,17 @@ def pillow_bytes(picture: Image.Image) -> int:
     return file.tell()
 
 
+def label_bytes(labels: Array, space: LabelSpace) -> int:
+    """Size of a mask."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "mask.png"
+        write_mask(path, labels, space)
+        return path.stat().st_size
+
+
 def storage_exact(count: int) -> dict[str, float]:
     """Bytes of exact labels."""
-    sizes = []
-    for index in range(count):
-        data = encode_labels(draw_scene(0, index, (HEIGHT, WIDTH)).labels, STREETS)
-        assert data is not None
-        sizes.append(len(data))
+    sizes = [label_bytes(draw_scene(0, index, (HEIGHT, WIDTH)).labels, STREETS) for index in range(count)]
     return {"labels": float(np.mean(sizes))}
 
 
@@ -103,12 +109,14 @@ def storage_predicted(look: Look, space: LabelSpace, photos: list[Path]) -> dict
         plain = Candidates(classes, None)
         for threshold in (0.5, 0.9):
             labels = np.where(confidence >= threshold, classes, np.uint8(IGNORE))
-            rows.setdefault(f"labels at {threshold}", []).append(len(encode_labels(labels, space) or b""))
+            rows.setdefault(f"labels at {threshold}", []).append(label_bytes(labels, space))
             kept.setdefault(str(threshold), []).append(float((labels != IGNORE).mean()))
-        rows.setdefault("candidates", []).append(len(encode_labels(classes, space) or b""))
+        rows.setdefault("candidates", []).append(label_bytes(classes, space))
         for stride in (1, 2, 4):
             stored = to_levels(plain, confidence, levels, stride)
-            rows.setdefault(f"confidence, stride {stride}", []).append(len(encode_confidence(stored, len(levels))))
+            rows.setdefault(f"confidence, stride {stride}", []).append(
+                len(encode_index_png(stored, level_palette(len(levels))))
+            )
         both = pillow_bytes(Image.fromarray(classes))
         both += pillow_bytes(Image.fromarray(np.rint(confidence * 255).astype(np.uint8)))
         rows.setdefault("label PNG and 8-bit probability PNG", []).append(both)

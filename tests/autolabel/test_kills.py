@@ -50,31 +50,37 @@ def run(words):
 def written(out):
     """Bytes of the journals; None where a process has just removed them."""
     try:
-        return sum(path.stat().st_size for path in out.glob(".journal/*.jsonl"))
+        return sum(path.stat().st_size for path in out.glob(".journal/labels-*.jsonl"))
     except FileNotFoundError:
         return None
 
 
-def kill_at_random(words, out, kills, rng):
-    """Start the command again and again and kill it soon after it has begun to write; returns how many kills hit."""
+def locked(out):
+    """When the folder was last locked."""
+    path = out / ".journal" / "lock"
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+def kill_at_random(words, out, kills, rng, begun=written, longest=0.03):
+    """Start the command again and again and kill it soon after ``begun`` changes; returns how many kills hit."""
     hits = 0
     for _ in range(kills):
-        before = written(out)
+        before = begun(out)
         process = subprocess.Popen(words, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and written(out) == before:
+        while process.poll() is None and begun(out) == before:
             time.sleep(0.002)
-        time.sleep(rng.uniform(0, 0.03))
+        time.sleep(rng.uniform(0, longest))
         process.send_signal(signal.SIGKILL)
         hits += process.wait() == -signal.SIGKILL
     return hits
 
 
 @pytest.mark.slow
-def test_twenty_kills_leave_no_trace(teacher, many_images, tmp_path, content):
+def test_thirty_kills_leave_no_trace(teacher, many_images, tmp_path, content):
     run(command(teacher, many_images, tmp_path / "whole"))
     words = command(teacher, many_images, tmp_path / "killed")
     # A quick machine may be done before the last kills.
-    assert kill_at_random(words, tmp_path / "killed", 20, random.Random(0)) >= 10
+    assert kill_at_random(words, tmp_path / "killed", 30, random.Random(0)) >= 15
     run(words)
     whole, killed = content(tmp_path / "whole"), content(tmp_path / "killed")
     assert len(whole) == 3 * NUM_IMAGES + 5
@@ -85,8 +91,9 @@ def test_twenty_kills_leave_no_trace(teacher, many_images, tmp_path, content):
 def test_kills_while_thresholds_are_chosen_and_applied_again(teacher, many_images, tmp_path, content):
     extra = ("--keep", "0.5,sky=0.7", "--min-region", "5")
     run(command(teacher, many_images, tmp_path / "whole", *extra))
-    words = command(teacher, many_images, tmp_path / "killed", *extra)
-    assert kill_at_random(words, tmp_path / "killed", 4, random.Random(1)) >= 2
+    words, out = command(teacher, many_images, tmp_path / "killed", *extra), tmp_path / "killed"
+    assert kill_at_random(words, out, 2, random.Random(3), locked, 0.5) >= 1
+    assert kill_at_random(words, out, 4, random.Random(1)) >= 2
     run(words)
     assert content(tmp_path / "whole") == content(tmp_path / "killed")
     again = [sys.executable, "-m", "polyscale", "autolabel", "rethreshold"]
@@ -95,6 +102,62 @@ def test_kills_while_thresholds_are_chosen_and_applied_again(teacher, many_image
     kill_at_random(words, tmp_path / "killed", 2, random.Random(2))
     run(words)
     assert content(tmp_path / "whole") == content(tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_a_second_run_into_the_folder_is_refused_and_does_no_harm(teacher, many_images, tmp_path, content):
+    out = tmp_path / "out"
+    words = command(teacher, many_images, out)
+    first = subprocess.Popen(words, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while first.poll() is None and not written(out):
+        time.sleep(0.01)
+    first.send_signal(signal.SIGSTOP)  # it holds the folder for as long as the others look
+    rethreshold_words = [sys.executable, "-m", "polyscale", "autolabel", "rethreshold", str(out), "--threshold", "0.8"]
+    try:
+        for second in (words, command(teacher, many_images, out, "--replace", "--threshold", "0.9"), rethreshold_words):
+            done = subprocess.run(second, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+            assert done.returncode == 2
+            assert f"error: another run is labelling into {out}" in done.stderr
+            assert done.stderr.count("\n") == 1
+    finally:
+        first.send_signal(signal.SIGCONT)
+    assert first.communicate()[1] is not None
+    assert first.returncode == 0
+    run(command(teacher, many_images, tmp_path / "alone"))
+    assert content(out) == content(tmp_path / "alone")
+
+
+WORKER = """
+import os, sys
+from pathlib import Path
+from polyscale.cli import main
+Path(sys.argv[1], os.environ["RANK"]).write_text(str(os.getpid()))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process_ends_the_others_and_a_second_call_continues(teacher, many_images, tmp_path, content, victim):
+    out, pids = tmp_path / "out", tmp_path / "pids"
+    pids.mkdir()
+    (tmp_path / "worker.py").write_text(WORKER)
+    words = command(teacher, many_images, out, processes=2)
+    start = words.index("polyscale") - 1  # in place of -m polyscale
+    words[start : start + 2] = [str(tmp_path / "worker.py"), str(pids)]
+    launcher = subprocess.Popen(words, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    journal = out / ".journal" / f"labels-{victim:05d}.jsonl"
+    while launcher.poll() is None and not (journal.exists() and journal.stat().st_size):
+        time.sleep(0.01)
+    os.kill(int((pids / str(victim)).read_text()), signal.SIGKILL)
+    _, shown = launcher.communicate(timeout=300)
+    assert launcher.returncode != 0
+    assert "Signal 9 (SIGKILL)" in shown
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((pids / str(1 - victim)).read_text()), 0)
+    run(command(teacher, many_images, out, processes=2))
+    run(command(teacher, many_images, tmp_path / "alone"))
+    assert content(out) == content(tmp_path / "alone")
 
 
 @pytest.mark.slow

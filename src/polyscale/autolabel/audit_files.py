@@ -1,4 +1,4 @@
-"""What an audit leaves: JSON, CSV, tables for the screen, and thresholds that ``polyscale autolabel`` takes back."""
+"""The results of an audit: JSON, CSV, tables for the screen, and thresholds as an option of ``polyscale autolabel``."""
 
 import csv
 import json
@@ -12,8 +12,8 @@ from polyscale.files import check_folder, write_atomically
 __all__ = ["AuditTable", "audit_tables", "curve_rows", "to_json", "usable_thresholds", "write_audit"]
 
 UNREACHED = 1.0
-"""The threshold of a class that no stored level makes precise enough: it keeps pixels of which the teacher is wholly
-sure, if any, and of stored confidence nothing but labels that were given.
+"""The threshold of a class that is precise enough at no stored level. It keeps labels that were given, and of the
+teacher's only those of probability 1.
 """
 
 

@@ -29,7 +29,7 @@ __all__ = [
     "KINDS",
     "Description",
     "DescriptionFile",
-    "Teacher",
+    "TeacherDescription",
     "claim",
     "clean",
     "describe",
@@ -58,7 +58,7 @@ KINDS = {
 _FILES = ("manifest.jsonl", "failures.jsonl", "images.txt", "data.yaml", "label_space.yaml", DESCRIPTION)
 
 
-class Teacher(BaseModel):
+class TeacherDescription(BaseModel):
     """Which network gave the labels."""
 
     fingerprint: str
@@ -69,7 +69,7 @@ class DescriptionFile(MapFormat):
     """What ``autolabel.json`` holds."""
 
     format: int
-    teacher: Teacher
+    teacher: TeacherDescription
     thresholds: dict[str, Fraction] | None
     """By class name; None while they are still to be chosen."""
 

@@ -1,8 +1,8 @@
 """Connected regions of equal labels that are too small, in numpy alone.
 
-Unusual here: the image is first cut into horizontal runs, of which street scenes have a hundred times fewer than
-pixels; runs that touch are then joined by passing the smallest number along and jumping over chains (as in Shiloach and
-Vishkin 1982), so that a snake through the whole image takes a few dozen rounds rather than thousands.
+The image is first cut into horizontal runs; a street scene has a hundred times fewer runs than pixels. Runs that touch
+are then joined: each passes on the smallest number that it knows, and jumps over chains (as in Shiloach and Vishkin
+1982). So a snake through the whole image takes a few dozen rounds rather than thousands.
 """
 
 from typing import Any

@@ -104,7 +104,7 @@ def autolabel(
     )
     description = folder.DescriptionFile(
         format=FORMAT,
-        teacher=folder.Teacher(fingerprint=network.fingerprint),
+        teacher=folder.TeacherDescription(fingerprint=network.fingerprint),
         settings=settings,
         thresholds=None if config.chooses else choose_thresholds(None, config, space),
         confidence_levels=config.stored_levels if config.confidence else None,

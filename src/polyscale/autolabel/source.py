@@ -1,7 +1,7 @@
 """What is to be labelled: a folder, a list file or a data set becomes a sorted list of images with names.
 
-Unusual here: images must be findable again from their names by one file-name template, because the labels become a
-data set that leaves the images where they are.
+The labels become a data set, and the images stay where they are. So one file-name template must lead from each name to
+its image; images that it would not find again are refused.
 """
 
 import os
@@ -17,7 +17,7 @@ from polyscale.config import validate
 from polyscale.data.camvid import camvid_splits
 from polyscale.data.file_data import FileData
 from polyscale.data.folders import FolderConfig, find_files, folder_splits
-from polyscale.data.images import IMAGE_SUFFIXES, open_image
+from polyscale.data.images import IMAGE_SUFFIXES, load, open_image
 from polyscale.data.items import DataError
 from polyscale.data.layout import first_three, stands_in_list
 from polyscale.data.open import DATA_FILE, data_config, open_data
@@ -38,13 +38,11 @@ class Source(NamedTuple):
     template: str
     """File-name template of the images, as a data config has it."""
     repeated: int
-    """How many lines of a list named an image again."""
+    """Lines of a list that name an image again."""
 
 
 def find_source(images: str | Path, out: str | Path) -> Source:
-    """Find the images.
-
-    Folders that hold auto-labels are not searched.
+    """Find the images. Folders that hold auto-labels are not searched.
 
     Args:
         images: a folder of images (searched to any depth), a data set's folder, ``FOLDER:SPLIT``, a YAML file of a data
@@ -52,7 +50,8 @@ def find_source(images: str | Path, out: str | Path) -> Source:
         out: the output folder, which is not searched.
 
     Raises:
-        UserError: nothing is there, an image that is listed does not exist, or two images would have one name.
+        UserError: there are no images, a listed image does not exist, two images would have one name, or a data set
+            could not find an image again.
     """
     path = Path(images).expanduser()
     if path.is_file() and path.suffix.lower() not in (".yaml", ".yml"):
@@ -158,7 +157,7 @@ def _source(paths: dict[str, Path], where: str, repeated: int = 0) -> Source:
 
 
 def _absolute(path: Path) -> Path:
-    """The absolute path, with links as they are given but for those that ``..`` follows."""
+    """The absolute path; of symbolic links only those before a ``..`` are resolved."""
     parts = path.absolute().parts
     if ".." not in parts:
         return path.absolute()
@@ -176,7 +175,7 @@ def _is_text(name: str) -> bool:
 
 
 def _check_neighbours(paths: dict[str, Path]) -> None:
-    """Where names alone tell images apart, no other image in their folders may have one of the names."""
+    """Without a common suffix, no other image in these folders may have one of the names."""
     given = set(paths.values())
     stems = {path.with_suffix("") for path in given}
     for folder in sorted({path.parent for path in given}):
@@ -192,7 +191,7 @@ def read_frame(path: Path) -> np.ndarray[Any, np.dtype[np.bool_]]:
         UserError: it is no image, or 0 everywhere.
     """
     with open_image(path) as image:
-        image.load()
+        load(image, path)
         # Of a palette the index counts, as in masks; of colours the brightness.
         grey = image if image.mode in ("1", "L", "P") else image.convert("L")
         found: np.ndarray[Any, np.dtype[np.bool_]] = np.asarray(grey) != 0

@@ -1,7 +1,6 @@
 """``polyscale autolabel``: a teacher's labels for images that have none, or coarse ones.
 
-Unusual here: ``run`` is understood where no command is named, so that ``polyscale autolabel TEACHER IMAGES`` is the
-usual form.
+The usual form names no command: ``polyscale autolabel TEACHER IMAGES`` is ``polyscale autolabel run TEACHER IMAGES``.
 """
 
 from collections.abc import Callable
