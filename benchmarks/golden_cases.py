@@ -9,7 +9,7 @@ Every error is given over its tolerance, so that 1 is the limit everywhere:
     statistics, from float64 as well, 5e-4 of their largest value: a batch norm over two values lets float32 drift by
     7e-5 behind it, while one update too few would show as 1e-1.
 
-Unusual here: inputs are drawn normalised, so the network's own normalisation is set to mean 0 and deviation 1.
+Inputs are drawn normalised, so the network's own normalisation is set to mean 0 and deviation 1.
 """
 
 import numpy as np

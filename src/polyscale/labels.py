@@ -1,6 +1,6 @@
 """Label spaces: class names, colours, and how a data set's ids map to train ids.
 
-Unusual here: the ignored train id is one constant, ``IGNORE`` (255), everywhere in the package, whatever the data set
+The ignored train id is one constant, ``IGNORE`` (255), everywhere in the package, whatever the data set
 uses. A dataset id that the label space does not know is an error by default rather than silently ignored.
 """
 

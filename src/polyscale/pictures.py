@@ -1,6 +1,6 @@
 """Pictures of predictions: overlays, heat maps, error maps, legends and panels of them with captions.
 
-Unusual here: numpy and Pillow only. The colours of heat maps are those of viridis (by Smith and van der Walt, in the
+Numpy and Pillow only. The colours of heat maps are those of viridis (by Smith and van der Walt, in the
 public domain), kept as 18 points and interpolated, so that nobody who predicts waits for matplotlib.
 """
 

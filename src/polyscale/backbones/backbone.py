@@ -1,6 +1,6 @@
 """The contract that every backbone keeps, and its configuration.
 
-Unusual here: map k has ceil(H / stride_k) x ceil(W / stride_k) pixels for *every* input size from one pixel up,
+Map k has ceil(H / stride_k) x ceil(W / stride_k) pixels for *every* input size from one pixel up,
 whatever a library's model does at sizes that its stride does not divide. Images of any size and any scale of them can
 then be shown to any network.
 """

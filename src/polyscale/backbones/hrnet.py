@@ -1,6 +1,6 @@
 """HRNet (Sun et al., 2019, arXiv:1904.04514): four branches from stride 4 to stride 32 that exchange features.
 
-Unusual here: the modules and their weights are timm's, the way they are walked through is ours. timm enlarges coarse
+The modules and their weights are timm's, the way they are walked through is ours. timm enlarges coarse
 branches by whole factors (nearest pixel), which fails unless 32 divides the image's sides; the network published for
 segmentation resizes them bilinearly to the finer branch's size, which works at every size. The maps given out are the
 branches themselves (48, 96, 192, 384 channels for W48) and not timm's widened ones for classification; a decoder that

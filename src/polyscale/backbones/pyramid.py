@@ -1,6 +1,6 @@
 """Feature pyramids of timm models.
 
-Unusual here: models differ in what they do at sizes that their stride does not divide. Convolutions with padding give
+Models differ in what they do at sizes that their stride does not divide. Convolutions with padding give
 ceil(H / stride), as the contract asks; patch-wise stems (ConvNeXt, Swin) give the floor, or refuse. A look at an image
 of 33 x 33 pixels and at one of a single pixel, when the model is built, tells which it is; only the second kind is
 padded at the right and bottom (repeating the border) and its maps cropped, so that the first kind stays exactly the

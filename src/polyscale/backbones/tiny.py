@@ -1,6 +1,6 @@
 """A network of 180,000 parameters for demos, tests and first tries on a CPU.
 
-Unusual here: one map only, at stride 4, and a view of about 100 pixels a side, so that the choice of scale matters
+One map only, at stride 4, and a view of about 100 pixels a side, so that the choice of scale matters
 visibly: a post of one pixel is lost to it at half size, a plain region wider than its view is ambiguous at full size.
 Dense 3 x 3 convolutions, most of them at stride 8 inside, are several times faster on a CPU than depthwise ones of
 equal size.

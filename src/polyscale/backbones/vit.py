@@ -1,6 +1,6 @@
 """Plain vision transformers with a simple feature pyramid (Li et al., 2022, arXiv:2203.16527, section 3).
 
-Unusual here: a transformer's only map, at stride 16, is turned into maps at strides 4, 8, 16 and 32 by (transposed)
+A transformer's only map, at stride 16, is turned into maps at strides 4, 8, 16 and 32 by (transposed)
 convolutions, which have no pretrained weights. The image is padded at the right and bottom (repeating the border) to
 whole patches. Where a patch has 14 pixels instead of 16 (DINOv2), the image is first shrunk to 14/16 of its size, so
 that the token grid stays one token for 16 x 16 pixels and the strides whole numbers. Attention is over the whole image:

@@ -1,6 +1,6 @@
 """WideResNet-38 (Wu, Shen, van den Hengel, 2016, arXiv:1611.10080), variant A2 at output stride 8.
 
-Unusual here: residual blocks normalise and activate *before* they convolve, so that the maps given out are plain sums,
+Residual blocks normalise and activate *before* they convolve, so that the maps given out are plain sums,
 neither normalised nor rectified; the norm that closes the network for classification has no place in segmentation and
 is left out. The first two halvings are max pooling between modules, the third is a stride. Tensor names follow the
 public PyTorch weights (``mod1.conv1.weight``), whose file can be loaded as it is.

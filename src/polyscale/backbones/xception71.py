@@ -1,6 +1,6 @@
 """Aligned Xception-71 (Chen et al., 2018, arXiv:1802.02611, section 3.2), as DeepLabV3+ and DeeperLab use it.
 
-Unusual here: a block that starts with an activation adds the *activated* input to its result, not the input itself.
+A block that starts with an activation adds the *activated* input to its result, not the input itself.
 The public PyTorch implementations do so because their ReLU works in place on what the skip connection then reads;
 their weights are trained that way. A norm, but no activation, stands between the depthwise and the pointwise part of a
 separable convolution. timm's ``xception71`` is another arrangement of the same idea, with other weights. Tensor names

@@ -1,6 +1,6 @@
 """Tables and progress on a terminal, and their quiet forms in a log file.
 
-Unusual here: progress goes to standard error and results to standard output, so that results can be piped. Where
+Progress goes to standard error and results to standard output, so that results can be piped. Where
 standard error is no terminal, progress is a plain line every ten seconds.
 """
 

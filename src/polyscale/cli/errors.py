@@ -1,6 +1,6 @@
 """From an exception to the one line that a user can act on.
 
-Unusual here: errors are told apart by what they carry rather than by class where importing the class would mean
+Errors are told apart by what they carry rather than by class where importing the class would mean
 importing torch, safetensors or typer's inner parts.
 """
 

@@ -1,6 +1,6 @@
 """Where each class is: one representative pixel for every class in every tile of every mask, cached by content.
 
-Unusual here: a tile's representative is the pixel *of the class* that lies nearest to the mean of the class's pixels;
+A tile's representative is the pixel *of the class* that lies nearest to the mean of the class's pixels;
 the mean itself, which the reference implementation takes, falls outside the class for anything hollow or in two
 parts. Partial tiles at the border count, and an image smaller than the tile is one tile. The cache's name is a hash
 of the masks' bytes, of the label space and of the tile: touching, moving or renaming files keeps it, and changing one

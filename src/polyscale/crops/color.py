@@ -1,6 +1,6 @@
 """Photometric augmentation: colour jitter, Gaussian blur, and the photometric half of the RandAugment-style option.
 
-Unusual here: brightness, contrast, saturation and hue are all linear in (R, G, B), and each keeps what the others
+Brightness, contrast, saturation and hue are all linear in (R, G, B), and each keeps what the others
 need (the mean grey, each pixel's grey), so they commute. The whole jitter is therefore *one* 3 x 3 matrix and an
 offset, applied in the pass that turns bytes into floats and clipped once at the end. That is more than ten times as
 fast as one step after the other, and loses nothing to rounding between them. The factors mean what torchvision's

@@ -1,6 +1,6 @@
 """Batches of crops whose every random draw comes from (seed, epoch, position), so that a run can start at any step.
 
-Unusual here: one loader serves the whole run. The batch sampler walks through the epochs itself, so loader processes
+One loader serves the whole run. The batch sampler walks through the epochs itself, so loader processes
 live on, and a resumed run simply starts its walk at the step it had reached. Samplers know rank and world size; nothing
 else shards again.
 """

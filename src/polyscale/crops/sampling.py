@@ -1,6 +1,6 @@
 """Which image comes when: epochs with a class-uniform share, and how processes divide them.
 
-Unusual here: an epoch is a plain list, made from (seed, epoch) alone. Every process makes the same whole list and
+An epoch is a plain list, made from (seed, epoch) alone. Every process makes the same whole list and
 takes its own places in it, so that no state is kept, nothing is sent between processes, and a run resumes anywhere by
 skipping. A draw carries its position in the epoch: seed the augmentation by (seed, epoch, position) and not by the
 image, which class-uniform sampling may draw several times an epoch and which would then be cropped and coloured alike

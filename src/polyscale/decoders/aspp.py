@@ -1,6 +1,6 @@
 """Pyramids of dilated convolutions on a coarse map: ASPP, and the searched dense prediction cell in its place.
 
-Unusual here: the image-pooling branch has one value per channel and image, over which batch norm cannot be trained with
+The image-pooling branch has one value per channel and image, over which batch norm cannot be trained with
 a batch of one image: it then uses its running statistics, as in evaluation. The dense prediction cell's convolutions
 are dense, as in the networks published with scale attention; the paper that found it makes them depthwise separable.
 """

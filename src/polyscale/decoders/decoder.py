@@ -1,6 +1,6 @@
 """The contract that every decoder keeps, its configuration, and the layers they share.
 
-Unusual here: a decoder gives its logits on its own grid (stride 4 as a rule) and never resizes them to the image:
+A decoder gives its logits on its own grid (stride 4 as a rule) and never resizes them to the image:
 whoever fuses scales decides where that happens.
 """
 

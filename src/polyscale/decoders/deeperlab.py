@@ -1,6 +1,6 @@
 """DeeperLab's decoder (Yang et al., 2019, arXiv:1902.05093): ASPP, then two fine maps, 5 x 5 convolutions.
 
-Unusual here: as in the network published with scale attention, the coarse features are enlarged bilinearly where the
+As in the network published with scale attention, the coarse features are enlarged bilinearly where the
 paper turns channels into pixels, and the fine maps are not turned into channels. The coarse features come first in each
 concatenation. Logits are at stride 2 where the backbone has a map there, which costs four times as much as at 4.
 """

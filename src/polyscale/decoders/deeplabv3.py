@@ -1,6 +1,6 @@
 """DeepLabV3 (Chen et al., 2017, arXiv:1706.05587): a pyramid of dilated convolutions on the coarsest map, no fine map.
 
-Unusual here: the logits stay on the coarsest map's grid (stride 8 or 16), where the pyramid itself is what the scale
+The logits stay on the coarsest map's grid (stride 8 or 16), where the pyramid itself is what the scale
 attention reads. ``pyramid: dpc`` takes the dense prediction cell instead of ASPP.
 """
 

@@ -1,6 +1,6 @@
 """DeepLabV3+ (Chen et al., 2018, arXiv:1802.02611): atrous spatial pyramid pooling, then one fine map added.
 
-Unusual here: the features handed on (304 channels) are the concatenation of the fine and the pyramid's channels, before
+The features handed on (304 channels) are the concatenation of the fine and the pyramid's channels, before
 the head's convolutions, because the published scale attention reads them there; the two bottleneck convolutions have
 neither bias nor norm. The fine map is of stride 4 by default; the networks published with WideResNet-38 and Xception-71
 take the one of stride 2 (``fine_stride: 2``).

@@ -1,6 +1,6 @@
 """A light decoder: a feature pyramid of few channels, for backbones that run on a CPU or in real time.
 
-Unusual here: the coarsest map is first mixed with its own averages over windows and over the whole image, as in DDRNet
+The coarsest map is first mixed with its own averages over windows and over the whole image, as in DDRNet
 (Hong et al., 2021, arXiv:2101.06085, section 3.4) but summed, which costs next to nothing at stride 32 and lets each
 pixel know the scene. The windows have a fixed size, so that a crop in training sees them as the whole image does
 later. The 3 x 3 convolutions of the coarse levels together cost a third of the finest one's. No layer normalises over

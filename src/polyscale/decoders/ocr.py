@@ -1,6 +1,6 @@
 """Object-contextual representations (Yuan, Chen, Wang, 2020, arXiv:1909.11065, section 3).
 
-Unusual here: the maps are brought to the finest one's size and concatenated, which for HRNet-W48 gives the published
+The maps are brought to the finest one's size and concatenated, which for HRNet-W48 gives the published
 720 channels; other backbones' maps are joined in the same way. The sums over all pixels are taken in float32 also under
 mixed precision, because half precision drops the weight of a pixel in a large image.
 """

@@ -1,6 +1,6 @@
 """Evaluating a network: one pass over the images at their own size, and every score from it.
 
-Unusual here: the network looks at an image once (twice with its mirror), and its own result, each scale alone, the
+The network looks at an image once (twice with its mirror), and its own result, each scale alone, the
 averages and the control of constant attention are all made of those same views. Of these only the network's own result
 is turned into probabilities.
 """

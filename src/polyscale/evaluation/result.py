@@ -1,6 +1,6 @@
 """The result of an evaluation: JSON first, and from it the CSV files and the rows of the printed tables.
 
-Unusual here: files hold fractions in [0, 1] and null (or an empty cell) for what is not defined; only ``tables`` shows
+Files hold fractions in [0, 1] and null (or an empty cell) for what is not defined; only ``tables`` shows
 percent.
 """
 

@@ -1,6 +1,6 @@
 """Prediction of files: collect images, predict each, write the results under names that mirror the inputs'.
 
-Unusual here: an image that cannot be read is reported and the rest goes on, but a result that cannot be written stops
+An image that cannot be read is reported and the rest goes on, but a result that cannot be written stops
 the run, as the next one could not be written either. A folder of results carries ``predictions.yaml``, by which a
 later run tells them from files that it must not replace.
 """

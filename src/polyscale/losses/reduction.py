@@ -4,7 +4,7 @@ Distributed data parallelism averages the processes' *gradients*. A loss that ea
 valid pixels then weighs a pixel by the company it keeps. Here the divisor is the count over all processes divided by
 their number: the average of the gradients, and of the losses, is that of one process with the whole batch.
 
-Unusual here: these functions communicate whenever a process group of more than one process exists, so every process has
+These functions communicate whenever a process group of more than one process exists, so every process has
 to compute the same losses in the same order. Without a process group nothing is sent.
 """
 

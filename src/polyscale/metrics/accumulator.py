@@ -1,6 +1,6 @@
 """The state behind the scores of a data set: a handful of integer tensors, the same in any order of the images.
 
-Unusual here: the sums live on the CPU wherever the images are; an image leaves a few kilobytes behind.
+The sums live on the CPU wherever the images are; an image leaves a few kilobytes behind.
 """
 
 import torch

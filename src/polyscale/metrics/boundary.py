@@ -1,6 +1,6 @@
 """Boundary IoU (Cheng et al. 2021, arXiv:2103.16562): the IoU of the bands along the masks' contours.
 
-Unusual here: the bands of all classes come from one pass that does not depend on their number. A pixel lies within
+The bands of all classes come from one pass that does not depend on their number. A pixel lies within
 ``width`` of its own mask's contour exactly where the square window of that radius holds more than one label, so a
 window's minimum and maximum tell. As in the authors' definition for masks, distance is the larger of the row and column
 distance, and a mask that is cut by the image's border ends there. An ignored pixel is treated like the outside of the

@@ -1,6 +1,6 @@
 """Expected calibration error (Naeini et al. 2015; Guo et al. 2017, arXiv:1706.04599, section 2).
 
-Unusual here: confidences are summed in fixed point, as integers of 2^-20, and their bin follows from the same integer.
+Confidences are summed in fixed point, as integers of 2^-20, and their bin follows from the same integer.
 So sums over images and processes are exact in any order.
 """
 

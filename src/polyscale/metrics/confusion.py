@@ -1,6 +1,6 @@
 """The confusion matrix: rows are the truth, columns the prediction.
 
-Unusual here: both maps are counted as one 16-bit number (truth times 256 plus prediction), ignored pixels included, and
+Both maps are counted as one 16-bit number (truth times 256 plus prediction), ignored pixels included, and
 the table is cut afterwards. That needs no selection of valid pixels, is about ten times quicker than one, and shows
 every id that has no class.
 """

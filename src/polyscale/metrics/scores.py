@@ -1,6 +1,6 @@
 """What a confusion matrix says: the data set's scores, overall and by class.
 
-Unusual here: a score that is not defined is None, never NaN or 0. A class that is in neither truth nor prediction has
+A score that is not defined is None, never NaN or 0. A class that is in neither truth nor prediction has
 no IoU; it is left out of the means and listed in ``absent``. All scores are fractions in [0, 1].
 """
 

@@ -1,6 +1,6 @@
 """One look at one scale: normalise, backbone, decoder, scale-attention head.
 
-Unusual here: normalisation belongs to the network, as buffers. It takes RGB in [0, 1]; nothing outside knows mean and
+Normalisation belongs to the network, as buffers. It takes RGB in [0, 1]; nothing outside knows mean and
 std. And images are padded, by mirroring at their border, to sides that the backbone's strides divide. Else coarse maps
 reach beyond the image and do not lie on the fine ones that they are joined with, and with TensorFlow's kind of padding
 every stride may begin at another pixel than in training: at 353 x 449 pixels that cost 11 points of mIoU.

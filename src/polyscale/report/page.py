@@ -1,6 +1,6 @@
 """Rendering of a page: one HTML file that needs nothing else, neither the network nor files beside it.
 
-Unusual here: pictures are embedded as data, and a content security policy forbids every request, so that a page can
+Pictures are embedded as data, and a content security policy forbids every request, so that a page can
 be sent by mail and opened anywhere. The template is ``templates/page.html.j2``; its style and script lie beside it.
 """
 

@@ -1,6 +1,6 @@
 """The canvas of the drawn streets: one drawing of *parts*, from which both the image and its labels are looked up.
 
-Unusual here: nothing is drawn twice. A scene is painted far to near on a single plane whose pixels hold part numbers
+Nothing is drawn twice. A scene is painted far to near on a single plane whose pixels hold part numbers
 (this wall, that car's windows, this post). Tables then turn part numbers into colour, texture strength and label. So
 labels are exact by construction, whatever hides what, and a scene costs one pass of PIL instead of two. Textures and
 noise come from banks that are made on first use from a fixed seed and cut at random offsets, because drawing fresh

@@ -1,6 +1,6 @@
 """Coarse polygon labels out of exact ones, as somebody in a hurry draws them: for auto-labelling to refine.
 
-Unusual here: regions are eroded and traced on a grid of cells a few pixels wide, not on the pixels. A cell counts only
+Regions are eroded and traced on a grid of cells a few pixels wide, not on the pixels. A cell counts only
 where all of its pixels and all of its neighbours agree, so thin things vanish and polygons keep clear of borders; and
 tracing stays quick in plain Python.
 """

@@ -1,6 +1,6 @@
 """Where things stand in a drawn street: the sky, the ground with its kerbs, and the walls along or across it.
 
-Unusual here: all geometry is that of a level camera over flat ground, so one number, the ``drop`` of a ground point
+All geometry is that of a level camera over flat ground, so one number, the ``drop`` of a ground point
 below the horizon in pixels, gives both its distance and its scale (``drop / camera`` pixels a metre). Sky and plain
 walls take their colour and texture from one and the same distribution, as do road and sidewalk: what tells them apart
 is where their edges are and what stands on them.

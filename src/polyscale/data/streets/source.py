@@ -11,7 +11,7 @@ and Catanzaro 2020, sections 1 and 4):
   median share one asphalt. A window of a hundred pixels within such a region does not say which it is; its edges, the
   doors at a wall's foot or the kerb lines do.
 
-Unusual here: scene ``index`` of ``seed`` depends on nothing else, so a data set needs no files, and splits are ranges
+Scene ``index`` of ``seed`` depends on nothing else, so a data set needs no files, and splits are ranges
 of indices that cannot meet (``split_starts``). The label of a wire is what hangs behind it, of a tree's trunk
 vegetation, of a median sidewalk.
 """

@@ -1,6 +1,6 @@
 """Walls of the drawn streets: rows of buildings along the street and across its end, and the trees on the horizon.
 
-Unusual here: a plain wall has no windows but at its foot or along one edge, so that most of it can only be told from an
+A plain wall has no windows but at its foot or along one edge, so that most of it can only be told from an
 overcast sky by looking far. For the same reason lines do not give it away: roofs have an edge line, but plain walls
 carry such lines in mid-wall too, and overhead wires cross the sky.
 """

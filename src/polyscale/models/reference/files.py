@@ -1,6 +1,6 @@
 """From a file of the authors', or of a project with the same networks, to an ordinary checkpoint.
 
-Unusual here: nothing but tensors is unpickled. PaddleSeg's files are pickles of arrays, and read without Paddle.
+Nothing but tensors is unpickled. PaddleSeg's files are pickles of arrays, and read without Paddle.
 """
 
 from collections.abc import Sequence

@@ -3,7 +3,7 @@
 HRNet/HRNet-Semantic-Segmentation (branch HRNet-OCR), whose trunk and decoder the authors took over, and PaddleSeg's
 re-implementation of the paper (MscaleOCRNet) and of OCRNet.
 
-Unusual here: two of the three are not quite the network of this package. HRNet-OCR resizes with aligned corners, and
+Two of the three are not quite the network of this package. HRNet-OCR resizes with aligned corners, and
 PaddleSeg's plain OCRNet pads its strided convolutions on one side; their weights are a start for training, and
 ``exact`` says so.
 """

@@ -1,6 +1,6 @@
 """What the authors' tensors are called, and what they are called here.
 
-Unusual here: nothing but text. The reference's names follow its Python attributes (``ocr.ocr_distri_head.…``), ours
+Nothing but text. The reference's names follow its Python attributes (``ocr.ocr_distri_head.…``), ours
 follow the paper's parts; the order and shapes within each layer are the same, so that renaming is all there is to do.
 """
 

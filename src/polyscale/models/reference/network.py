@@ -1,6 +1,6 @@
 """Which network a checkpoint of the authors' project holds, told from its tensors' names and shapes.
 
-Unusual here: the files say nothing of the network but its tensors. What they cannot tell (the scales of explicit
+The files say nothing of the network but its tensors. What they cannot tell (the scales of explicit
 attention, of which only the number shows) takes the published value unless it is given.
 """
 
