@@ -1,6 +1,6 @@
 """Pretrained weights: from a file, from a package that carries them, or from timm's hub.
 
-Nothing is unpickled (``weights_only=True``), every tensor of the backbone must be found with the right
+Loading runs no code (``weights_only=True``), every tensor of the backbone must be found with the right
 shape, and a hub that cannot be reached is noticed within seconds instead of after a library's minutes of retries.
 EfficientNet-Lite0/1/2 come first from PyPI packages that hold their weights under another library's names, which need
 no network after the install.

@@ -31,8 +31,8 @@ def import_reference_command(
     """Turn a checkpoint of the paper's authors into one of Polyscale.
 
     Takes files of NVIDIA/semantic-segmentation, of HRNet-Semantic-Segmentation (branch HRNet-OCR) and of PaddleSeg's
-    OCRNet and MscaleOCRNet. Only tensors are read from them. A tensor without a place in the network, or a place
-    without a tensor, is an error that names it.
+    OCRNet and MscaleOCRNet. Only tensors are read from them. If a tensor fits nowhere, or a layer gets none, the
+    command stops and names it.
     """
     chosen = parse_scales(scales)
     from polyscale.data.known_spaces import known_space, known_spaces
