@@ -4,6 +4,7 @@ The pyramid is that of Lin et al. (2017, arXiv:1612.03144). Batch norm stands wh
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -53,7 +54,8 @@ class FPNDecoder(Decoder):
         for level in range(len(levels) - 2, -1, -1):
             levels[level] = levels[level] + resize_like(levels[level + 1], levels[level])
         total: Tensor | None = None
-        for level, (smooth, head) in enumerate(zip(self.smooth, self.heads, strict=True)):
+        heads: Any = self.heads
+        for level, (smooth, head) in enumerate(zip(self.smooth, heads, strict=True)):
             x = smooth(levels[level])
             for step, conv in enumerate(head.children()):
                 x = conv(x)

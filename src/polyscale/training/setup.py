@@ -4,12 +4,12 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator
 from timm.layers.norm_act import convert_sync_batchnorm
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from polyscale.backbones.checkpointing import hold_statistics_when_recomputing
@@ -128,7 +128,7 @@ def synchronise_batchnorm(model: MultiScale) -> None:
     # Not PyTorch's own conversion, which drops the activation that timm's norm layers hold.
     convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     if model.config.backbone.checkpointing:  # what the old norms were told belongs to the new ones too
-        hold_statistics_when_recomputing(model.parts()["backbone"])
+        hold_statistics_when_recomputing(cast("nn.Module", model.segmenter.backbone))
 
 
 def _open_sets(config: ExperimentConfig, listener: Listener) -> tuple[TrainingData, SegmentationData | None]:
