@@ -22,12 +22,19 @@ def test_rows_are_truth_and_columns_prediction():
     assert matrix.dtype == torch.int64
 
 
-@pytest.mark.parametrize("num_classes", [2, 11, 255])
+# 88 classes are the most that are counted in 16 bits.
+@pytest.mark.parametrize("num_classes", [2, 11, 88, 89, 255])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64])
 def test_equals_torchmetrics(num_classes, dtype):
     prediction, labels = random_maps(num_classes, (3, 17, 23))
     expected = multiclass_confusion_matrix(prediction, labels, num_classes, ignore_index=IGNORE)
     assert torch.equal(confusion_matrix(prediction.to(dtype), labels.to(dtype), num_classes), expected)
+
+
+def test_several_strips_equal_torchmetrics():
+    maps = random_maps(19, (271, 1001))  # two strips and a bit
+    expected = multiclass_confusion_matrix(*maps, 19, ignore_index=IGNORE)
+    assert torch.equal(confusion_matrix(*(x.to(torch.uint8) for x in maps), 19), expected)
 
 
 def test_what_is_predicted_on_ignored_pixels_does_not_matter():
@@ -41,6 +48,8 @@ def test_what_is_predicted_on_ignored_pixels_does_not_matter():
         ([0, 2], [0, 1], r"prediction hold ids up to 2, but there are 2 classes, 0 to 1"),
         ([0, IGNORE], [0, 1], r"prediction hold ids up to 255"),
         ([0, 1], [0, 7], r"labels hold ids up to 7"),
+        ([0, 1], [0, 254], r"labels hold ids up to 254"),
+        ([9, 2], [IGNORE, 0], r"prediction hold ids up to 2,"),
         ([0, -1], [0, 1], r"prediction must lie in 0 to 255, got -1 to 0"),
         ([0, 1], [0, 300], r"labels must lie in 0 to 255, got 0 to 300"),
         ([0.0, 1.0], [0, 1], r"prediction must be integers, got torch.float32"),

@@ -1,8 +1,8 @@
 """The confusion matrix: rows are the truth, columns the prediction.
 
-Both maps are counted as one 16-bit number (truth times 256 plus prediction), ignored pixels included, and
-the table is cut afterwards. That needs no selection of valid pixels, is about ten times quicker than one, and shows
-every id that has no class.
+On a CPU the maps are counted in strips that stay in the cache, with numbers as short as possible. Neighbours count in
+different lanes of the table, which are summed at the end: they are mostly equal, and a processor waits to count the
+same cell again.
 """
 
 import torch
@@ -11,6 +11,9 @@ from torch import Tensor
 from polyscale.labels import IGNORE
 
 __all__ = ["as_bytes", "confusion_matrix", "top_class"]
+
+_STRIP = 2**17
+_LANES = 4
 
 
 def confusion_matrix(prediction: Tensor, labels: Tensor, num_classes: int) -> Tensor:
@@ -35,17 +38,27 @@ def confusion_matrix(prediction: Tensor, labels: Tensor, num_classes: int) -> Te
         raise ValueError(
             f"prediction {tuple(prediction.shape)} and labels {tuple(labels.shape)} must have the same shape"
         )
-    pairs = as_bytes(labels, "labels").int() * 256 + as_bytes(prediction, "prediction")
-    table = torch.bincount(pairs.flatten(), minlength=256 * 256).view(256, 256)
-    matrix = table[:num_classes, :num_classes]
-    unclassed = table[:IGNORE].sum() - matrix.sum()
-    if unclassed:
-        rows, columns = table[:IGNORE].nonzero().max(0).values.tolist()
-        where = "labels" if rows >= num_classes else "prediction"
+    truth, guess = as_bytes(labels, "labels").flatten(), as_bytes(prediction, "prediction").flatten()
+    # Rows: ignored, the classes, ids that are none. Columns: the classes, ids that are none.
+    shape = (num_classes + 2, num_classes + 1)
+    size = shape[0] * shape[1]
+    lanes, dtype = (_LANES, torch.int16) if _LANES * size < 2**15 else (1, torch.int32)
+    strip = _STRIP if truth.device.type == "cpu" else max(1, truth.numel())
+    lane = (torch.arange(min(strip, truth.numel()), device=truth.device) % lanes * size).to(dtype)
+    table = torch.zeros(lanes * size, dtype=torch.int64, device=truth.device)
+    for rows, columns in zip(truth.split(strip), guess.split(strip), strict=True):
+        rows = (rows + 1).clamp(max=min(num_classes + 1, 255))  # of bytes, so that 255 + 1 is 0
+        cells = rows.to(dtype).mul_(shape[1]).add_(columns.clamp(max=num_classes)).add_(lane[: len(rows)])
+        table += torch.bincount(cells, minlength=len(table))
+    matrix = table.view(lanes, *shape).sum(0)[1:]
+    if matrix[-1].any() or matrix[:, -1].any():
+        counted = truth != IGNORE
+        where, ids = ("labels", truth) if matrix[-1].any() else ("prediction", guess)
         raise ValueError(
-            f"{where} hold ids up to {max(rows, columns)}, but there are {num_classes} classes, 0 to {num_classes - 1}"
+            f"{where} hold ids up to {int(ids[counted].max())}, but there are {num_classes} classes, 0 to "
+            f"{num_classes - 1}"
         )
-    return matrix.clone()
+    return matrix[:-1, :-1].clone()
 
 
 def top_class(scores: Tensor) -> tuple[Tensor, Tensor]:
