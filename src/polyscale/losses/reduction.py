@@ -1,11 +1,11 @@
 """Sums and counts over all processes, so that many processes train like one.
 
-Distributed data parallelism averages the processes' *gradients*. A loss that each process divides by its own number of
-valid pixels then weighs a pixel by the company it keeps. Here the divisor is the count over all processes divided by
+Distributed data parallelism averages the processes' *gradients*. If each process divided by its own number of valid
+pixels, a pixel would count more where few others are valid. Here the divisor is the count over all processes divided by
 their number: the average of the gradients, and of the losses, is that of one process with the whole batch.
 
-These functions communicate whenever a process group of more than one process exists, so every process has
-to compute the same losses in the same order. Without a process group nothing is sent.
+These functions communicate where there is more than one process. So every process has to compute the same losses in the
+same order.
 """
 
 from torch import Tensor, distributed

@@ -1,6 +1,6 @@
-"""The state behind the scores of a data set: a handful of integer tensors, the same in any order of the images.
+"""The state behind the scores of a data set: a few integer tensors, the same in any order of the images.
 
-The sums live on the CPU wherever the images are; an image leaves a few kilobytes behind.
+The sums are kept on the CPU, wherever the images are.
 """
 
 import torch

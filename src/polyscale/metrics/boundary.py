@@ -1,10 +1,10 @@
 """Boundary IoU (Cheng et al. 2021, arXiv:2103.16562): the IoU of the bands along the masks' contours.
 
-The bands of all classes come from one pass that does not depend on their number. A pixel lies within
-``width`` of its own mask's contour exactly where the square window of that radius holds more than one label, so a
-window's minimum and maximum tell. As in the authors' definition for masks, distance is the larger of the row and column
-distance, and a mask that is cut by the image's border ends there. An ignored pixel is treated like the outside of the
-image, in truth and in prediction alike.
+One pass finds the bands of all classes. A pixel lies within ``width`` of its own mask's contour exactly where the
+square window of that radius holds more than one label, that is, where the window's minimum and maximum differ.
+
+As in the authors' definition, distance is the larger of the row and column distance, and a mask ends at the image's
+border. An ignored pixel is treated like the outside of the image, in truth and in prediction.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Expected calibration error (Naeini et al. 2015; Guo et al. 2017, arXiv:1706.04599, section 2).
 
-Confidences are summed in fixed point, as integers of 2^-20, and their bin follows from the same integer.
-So sums over images and processes are exact in any order.
+Confidences are summed in fixed point, as integers of 2^-20, and their bin follows from the same integer: sums over
+images and processes are exact in any order.
 """
 
 import torch
