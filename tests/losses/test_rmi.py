@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from polyscale.losses import bce, region_mutual_information, rmi_loss
-from polyscale.losses.rmi import _cholesky
 
 
 def written_out(logits, labels, radius=3, pool=4, ignore=255):
@@ -156,14 +155,47 @@ def test_infinite_logits_show_in_the_loss_and_raise_nothing():
     assert value.isnan()
 
 
-def test_cholesky_mends_what_is_indefinite():
-    good = torch.tensor([[4.0, 2.0], [2.0, 3.0]], dtype=torch.float64)
-    indefinite = torch.tensor([[1.0, 1.0], [1.0, 1.0 - 1e-9]], dtype=torch.float64)
-    broken = torch.full((2, 2), torch.nan, dtype=torch.float64)
-    matrices = torch.stack([good, indefinite, broken]).requires_grad_()
-    factors = _cholesky(matrices)
-    torch.testing.assert_close(factors[0] @ factors[0].T, good)
-    torch.testing.assert_close(factors[1] @ factors[1].T, indefinite, rtol=0, atol=1e-3)
-    assert factors[2].isnan().all()
-    factors[:2].sum().backward()
-    assert matrices.grad[:2].isfinite().all()
+def degenerate_logits(shape, generator, dtype):
+    """Each image constant, saturated, extreme, a ramp, ordinary, or ordinary with one pixel that is extreme."""
+    num_images = shape[0]
+    ordinary = torch.randn(shape, generator=generator, dtype=dtype)
+    each = torch.randn(num_images, 1, 1, 1, generator=generator, dtype=dtype).expand(shape)
+    one_pixel = ordinary.clone()
+    largest = torch.finfo(dtype).max ** 0.5  # their sum is finite too
+    one_pixel[:, 0, 0, 0] = largest
+    ramp = torch.linspace(-90, 90, shape[3], dtype=dtype).expand(shape)
+    kinds = [each * 10, each.sign() * 1e4, ordinary.sign() * largest, ramp, ordinary, one_pixel, torch.zeros(shape)]
+    chosen = torch.randint(0, len(kinds), (num_images,), generator=generator)
+    return torch.stack([kinds[kind][n].to(dtype) for n, kind in enumerate(chosen.tolist())])
+
+
+def degenerate_labels(shape, generator):
+    """Each image wholly ignored, of one class, of one pixel, of one row, of two classes in halves, or ordinary."""
+    num_images, num_classes, height, width = shape
+    ordinary = torch.randint(0, num_classes, (num_images, height, width), generator=generator)
+    ignored = torch.full_like(ordinary, 255)
+    one_class = ordinary[:, :1, :1].expand(ordinary.shape)
+    one_pixel, one_row, halves = ignored.clone(), ignored.clone(), one_class.clone()
+    one_pixel[:, height // 2, width // 2] = 1
+    one_row[:, -1] = ordinary[:, -1]
+    halves[:, : height // 2] = 0
+    sparse = torch.where(torch.rand(ordinary.shape, generator=generator) < 0.05, ordinary, 255)
+    kinds = [ignored, one_class, one_pixel, one_row, halves, sparse, ordinary]
+    chosen = torch.randint(0, len(kinds), (num_images,), generator=generator)
+    return torch.stack([kinds[kind][n] for n, kind in enumerate(chosen.tolist())])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_ten_thousand_degenerate_crops_are_finite(dtype):
+    generator = torch.Generator().manual_seed(0)
+    for number in range(200):
+        height, width = torch.randint(1, 41, (2,), generator=generator).tolist()
+        shape = (50, 2 + number % 3, height, width)
+        logits = degenerate_logits(shape, generator, dtype).requires_grad_()
+        labels = degenerate_labels(shape, generator)
+        weights = torch.rand(50, generator=generator).round() if number % 2 else None
+        value = rmi_loss(logits, labels, weights=weights)
+        value.backward()
+        assert value.isfinite(), (number, shape)
+        assert logits.grad.isfinite().all(), (number, shape)
