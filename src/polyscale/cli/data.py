@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 NUM_RAREST = 8
-"""Classes that the page shows an example of."""
+"""Classes that the page shows an example of, at most half of them."""
 
 app = typer.Typer(help="Check a data set, or draw one.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -185,7 +185,8 @@ def _split(name: str, data: "SegmentationData", checked: "DataReport", workers: 
         found = survey(data, workers, progress)
     pixels = [row.pixels for row in checked.classes]
     total = max(1, sum(pixels))
-    rarest = sorted((k for k, count in enumerate(pixels) if count), key=lambda k: pixels[k])[:NUM_RAREST]
+    most = min(NUM_RAREST, -(-len(pixels) // 2))
+    rarest = sorted((k for k, count in enumerate(pixels) if count), key=lambda k: pixels[k])[:most]
     examples = []
     for position in rarest:
         for index in found.examples(position, 1):

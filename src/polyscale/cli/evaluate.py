@@ -76,6 +76,10 @@ def evaluate_command(
     network = load_checkpoint(checkpoint, trust=trust or ())
     details = {"checkpoint": str(checkpoint), "data": name, "split": chosen, "checkpoint_info": metadata.info}
     recording = Recording(folder, gallery, logits) if report else None
+    if report:
+        from polyscale.training.records import environment
+
+        details["environment"] = environment()
     with progress_bar("evaluating") as progress:
         evaluation = evaluate(
             network.model,

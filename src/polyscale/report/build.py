@@ -67,6 +67,7 @@ def write_report(
         heading=heading or f"{first.name}: where it fails and which scale it trusts",
         claims=claims,
         differences=table,
+        controls=[name for name, other in others.items() if other[0].scores],
         ways=_ways([group, *others.values()]),
         classes=sections.classes(first),
         sizes=sections.sizes(first),
