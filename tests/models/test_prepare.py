@@ -1,5 +1,6 @@
 import pytest
 import torch
+from timm.layers.conv2d_same import Conv2dSame
 from torch import nn
 from torch.nn import functional
 
@@ -46,6 +47,26 @@ class Whole(nn.Module):
 
     def forward(self, x):
         return self.function(self.layers, x)
+
+
+def test_auxiliary_logits_are_left_out():
+    model = network("tiny", "ocr")
+    images = torch.rand(1, 3, 32, 32)
+    with torch.inference_mode():
+        assert model(images).aux is not None
+        assert prepare_for_use(model)(images).aux is None
+
+
+@pytest.mark.parametrize("side", [3, 5, 7])
+@pytest.mark.parametrize("size", [(16, 20), (15, 20), (16, 21), (1, 1)])
+def test_tensorflows_padding_without_a_copy(side, size):
+    torch.manual_seed(0)
+    model = nn.Sequential(Conv2dSame(3, 3, side, stride=2, groups=3))
+    prepared = prepare_for_use(model)
+    assert not isinstance(prepared[0], Conv2dSame)
+    images = torch.rand(2, 3, *size)
+    with torch.inference_mode():
+        torch.testing.assert_close(prepared(images), model(images), rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 A batch norm in evaluation mode multiplies and adds, which the convolution before it can do with other weights. Which
 convolution that is, a look at one small image tells: the norm reads what the convolution gave, and nothing else does.
 So no list of architectures is needed, and a layer that does more to its weights than it says is left as it is.
+
+TensorFlow pads a convolution of stride 2 at the right and bottom only, which PyTorch does by copying the map. A kernel
+that is one larger, with zeros in its first row and column, reads the same pixels without a copy.
 """
 
 import copy
@@ -12,10 +15,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
+
+from polyscale.models.segmenter import Segmenter
 
 __all__ = ["computes_bfloat16", "fold_batch_norms", "prepare_for_use"]
 
@@ -33,7 +40,10 @@ def prepare_for_use(model: _Module, channels_last: bool = False) -> _Module:
         model: images (N, 3, H, W), RGB in [0, 1], to anything.
         channels_last: keep the channels of a pixel side by side, in weights and maps.
     """
-    prepared = fold_batch_norms(copy.deepcopy(model).eval().requires_grad_(False))
+    prepared = _without_padding(fold_batch_norms(copy.deepcopy(model).eval().requires_grad_(False)))
+    for module in prepared.modules():
+        if isinstance(module, Segmenter):
+            module.auxiliary = False  # auxiliary logits are for the loss
     return prepared.to(memory_format=torch.channels_last) if channels_last else prepared
 
 
@@ -49,6 +59,38 @@ def computes_bfloat16(device: torch.device | str) -> bool:
     except OSError:  # not Linux
         return False
     return not facts.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
+
+
+class _EvenSame(nn.Module):
+    """A depthwise convolution of stride 2 with TensorFlow's padding, without a copy where both sides are even."""
+
+    kernel: Tensor
+
+    def __init__(self, conv: Conv2dSame) -> None:
+        super().__init__()
+        self.conv = conv
+        self.register_buffer("kernel", functional.pad(conv.weight, (1, 0, 1, 0)), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, h, w) to (N, C, ceil(h / 2), ceil(w / 2))."""
+        if x.shape[-2] % 2 or x.shape[-1] % 2:
+            padded: Tensor = self.conv(x)
+            return padded
+        margin = (self.conv.kernel_size[0] - 1) // 2
+        return functional.conv2d(x, self.kernel, self.conv.bias, stride=2, padding=margin, groups=self.conv.groups)
+
+
+def _without_padding(model: _Module) -> _Module:
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, Conv2dSame) and child.groups == child.in_channels and _is_plain(child):
+                setattr(parent, name, _EvenSame(child))
+    return model
+
+
+def _is_plain(conv: nn.Conv2d) -> bool:
+    high, wide = conv.kernel_size
+    return high == wide and high % 2 == 1 and high > 1 and conv.stride == (2, 2) and conv.dilation == (1, 1)
 
 
 @torch.no_grad()
@@ -79,7 +121,7 @@ def fold_batch_norms(model: _Module) -> _Module:
     return model
 
 
-def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+def _fold(conv: nn.Conv2d, norm: _BatchNorm) -> None:
     assert norm.running_mean is not None
     assert norm.running_var is not None
     factor = (norm.running_var.double() + norm.eps).rsqrt()
@@ -128,20 +170,15 @@ class _Recorder(TorchFunctionMode):
                 self.outputs[id(result)] = conv, result
         return result
 
-    def pairs(self) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    def pairs(self) -> Iterator[tuple[nn.Conv2d, _BatchNorm]]:
         """Convolutions whose every result one norm alone read, which read nothing else."""
         partners: dict[nn.Conv2d, set[nn.Module | None]] = {}
+        times = Counter(conv for conv, _ in self.outputs.values())
         for key, (conv, _) in self.outputs.items():
             readers = self.readers.get(key, [])
             partners.setdefault(conv, set()).add(readers[0] if len(readers) == 1 else None)
-        found = [
-            (conv, norm)
-            for conv, (norm, *others) in partners.items()
-            if isinstance(norm, nn.BatchNorm2d) and not others
-        ]
-        times = Counter(conv for conv, _ in self.outputs.values())
-        for conv, norm in found:
-            if times[conv] == self.calls[norm]:
+        for conv, (norm, *others) in partners.items():
+            if isinstance(norm, _BatchNorm) and not others and times[conv] == self.calls[norm]:
                 yield conv, norm
 
 

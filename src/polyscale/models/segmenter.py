@@ -70,6 +70,9 @@ class Segmenter(nn.Module):
         decoder: feature maps to features and logits on one grid.
         attention: the decoder's features to (N, 1, h, w) in [0, 1]; None for methods without it.
         pad: pad images to multiples of the backbone's ``multiple``.
+
+    Attributes:
+        auxiliary: whether views have auxiliary logits, where the decoder gives some.
     """
 
     mean: Tensor
@@ -80,6 +83,7 @@ class Segmenter(nn.Module):
     ) -> None:
         super().__init__()
         self.multiple = backbone.multiple if pad else 1
+        self.auxiliary = True
         self.backbone = backbone
         self.decoder = decoder
         self.attention = attention
@@ -107,6 +111,7 @@ class Segmenter(nn.Module):
             mode = "reflect" if margins[0] < height and margins[1] < width else "replicate"
             images = functional.pad(images, (0, margins[1], 0, margins[0]), mode=mode)
         features, logits, aux = self.decoder(self.backbone((images - self.mean) / self.std))
+        aux = aux if self.auxiliary else None
         trust = None if attention is None else attention(features)
         if anywhere or any(margins):
             stride = images.shape[-2] // logits.shape[-2]
