@@ -8,7 +8,6 @@ EfficientNet-Lite0 with the light decoder and 19 classes, scales 0.5, 1 and 2 of
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable
 from typing import Any

@@ -12,13 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 __all__ = ["Measured", "measure_here", "turn_about"]
 
 Measured = dict[str, float]
-"""seconds, user_seconds, system_seconds, page_faults (medians of one call), idle_mb, peak_mb, and what the work adds."""
+"""seconds, user_seconds, system_seconds, page_faults (medians of one call), idle_mb, peak_mb, and the work's own."""
 
 
 def _now() -> tuple[float, float, float, int]:
@@ -27,8 +28,7 @@ def _now() -> tuple[float, float, float, int]:
 
 
 def _memory(field: str) -> float:
-    with open("/proc/self/status", encoding="utf-8") as file:
-        lines = dict(line.split(":", 1) for line in file)
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
     return int(lines[field].split()[0]) / 1024
 
 

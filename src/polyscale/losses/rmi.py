@@ -10,8 +10,8 @@ with S the covariances over all neighbourhoods (sums, not means, as published). 
 information is -I, so minimising I maximises the bound. It has no floor at zero: losses may be negative.
 
 S_P and S_Y - ... are never formed. They are the two diagonal blocks of one Cholesky factorisation: for the joint
-covariance of (P, Y) the lower block of the factor *is* the factor of the remainder. One matrix of 2d x 2d for each image
-and class, which is positive definite by construction: no inverse is taken, and nothing cancels.
+covariance of (P, Y) the lower block of the factor *is* the factor of the remainder. There is one matrix of 2d x 2d for
+each image and class, positive definite by construction: no inverse is taken, and nothing cancels.
 
 Covariances are float64 whatever autocast says. The diagonal 5e-4 is added to sums over thousands of neighbourhoods,
 which float32 loses.
@@ -139,4 +139,5 @@ def _log_det_remainder(probabilities: Tensor, truth: Tensor, radius: int) -> Ten
     factor = factor.masked_fill((failed != 0)[..., None, None], torch.nan)
     # Probabilities come first, so the lower right block factorises what they leave of the truth.
     remainder = factor.diagonal(dim1=-2, dim2=-1)[..., radius**2 :]
-    return 2 * (remainder + _INSIDE_LOG).log().sum(-1)
+    doubled: Tensor = 2 * (remainder + _INSIDE_LOG).log().sum(-1)
+    return doubled

@@ -46,7 +46,7 @@ def confusion_matrix(prediction: Tensor, labels: Tensor, num_classes: int) -> Te
     strip = _STRIP if truth.device.type == "cpu" else max(1, truth.numel())
     lane = (torch.arange(min(strip, truth.numel()), device=truth.device) % lanes * size).to(dtype)
     table = torch.zeros(lanes * size, dtype=torch.int64, device=truth.device)
-    for rows, columns in zip(truth.split(strip), guess.split(strip), strict=True):
+    for rows, columns in zip(torch.split(truth, strip), torch.split(guess, strip), strict=True):
         rows = (rows + 1).clamp(max=min(num_classes + 1, 255))  # of bytes, so that 255 + 1 is 0
         cells = rows.to(dtype).mul_(shape[1]).add_(columns.clamp(max=num_classes)).add_(lane[: len(rows)])
         table += torch.bincount(cells, minlength=len(table))
