@@ -6,11 +6,13 @@ import typer
 
 import polyscale
 from polyscale.cli import autolabel, data
+from polyscale.cli.background import background_command
 from polyscale.cli.demo import demo_command
 from polyscale.cli.evaluate import evaluate_command
 from polyscale.cli.import_reference import import_reference_command
 from polyscale.cli.predict import predict_command
 from polyscale.cli.train import train_command
+from polyscale.cli.video import video_command
 
 __all__ = ["app"]
 
@@ -26,6 +28,8 @@ app.command("demo")(demo_command)
 app.command("train")(train_command)
 app.command("evaluate")(evaluate_command)
 app.command("predict")(predict_command)
+app.command("video")(video_command)
+app.command("background")(background_command)
 app.command("import-reference")(import_reference_command)
 app.add_typer(data.app, name="data")
 app.add_typer(autolabel.app, name="autolabel")
