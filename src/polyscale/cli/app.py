@@ -6,7 +6,7 @@ import typer
 
 import polyscale
 from polyscale.cli import autolabel, data
-from polyscale.cli.attend import attend_command
+from polyscale.cli.background import background_command
 from polyscale.cli.demo import demo_command
 from polyscale.cli.evaluate import evaluate_command
 from polyscale.cli.import_reference import import_reference_command
@@ -14,6 +14,7 @@ from polyscale.cli.models import models_command
 from polyscale.cli.predict import predict_command
 from polyscale.cli.report import report_command
 from polyscale.cli.train import train_command
+from polyscale.cli.video import video_command
 
 __all__ = ["app"]
 
@@ -30,8 +31,8 @@ app.command("train")(train_command)
 app.command("attend")(attend_command)
 app.command("evaluate")(evaluate_command)
 app.command("predict")(predict_command)
-app.command("models")(models_command)
-app.command("report")(report_command)
+app.command("video")(video_command)
+app.command("background")(background_command)
 app.command("import-reference")(import_reference_command)
 app.add_typer(data.app, name="data")
 app.add_typer(autolabel.app, name="autolabel")

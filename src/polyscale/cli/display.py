@@ -23,8 +23,8 @@ LINE_SECONDS = 10.0
 class Bar(Protocol):
     """Shows how far a piece of work is."""
 
-    def update(self, done: int, total: int, note: str = "") -> None:
-        """``done`` of ``total`` are done; ``note`` is a word on how it goes."""
+    def update(self, done: int, total: int | None, note: str = "") -> None:
+        """``done`` of ``total`` (None: nobody knows) are done; ``note`` is a word on how it goes."""
 
     def pause(self) -> contextlib.AbstractContextManager[None]:
         """While something else is printed."""
@@ -96,7 +96,7 @@ class _DrawnBar:
         self._task = self._bar.add_task(description, total=None, completed=done, note="")
         self._bar.start()
 
-    def update(self, done: int, total: int, note: str = "") -> None:
+    def update(self, done: int, total: int | None, note: str = "") -> None:
         self._bar.update(self._task, completed=done, total=total, note=note)
 
     @contextlib.contextmanager
@@ -120,14 +120,17 @@ class _Lines:
         self.note = ""
         self.start = self.shown = time.monotonic()
 
-    def update(self, done: int, total: int, note: str = "") -> None:
+    def update(self, done: int, total: int | None, note: str = "") -> None:
         self.done, self.note = done, note
         now = time.monotonic()
         if now - self.shown < LINE_SECONDS or done == self.first:
             return
         self.shown = now
         rate = (done - self.first) / (now - self.start)
-        left = duration((total - done) / rate)
+        if total is None:
+            self._print(f"{done}, {rate * self.factor:.1f} {self.unit}/s")
+            return
+        left = duration(max(0, total - done) / rate)
         self._print(f"{done} of {total}, {rate * self.factor:.1f} {self.unit}/s, {left} left")
 
     def pause(self) -> contextlib.AbstractContextManager[None]:

@@ -1,0 +1,88 @@
+"""``polyscale background``: another background behind what is kept."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polyscale.cli.display import open_bar
+from polyscale.cli.options import (
+    CheckpointArgument,
+    DeviceOption,
+    FlipOption,
+    Precision,
+    PrecisionOption,
+    ScalesOption,
+    parse_scales,
+    parse_size,
+)
+from polyscale.cli.video import EveryOption, RateOption, ReplaceOption, SizeOption, SmoothOption, SoundOption, report
+
+__all__ = ["background_command"]
+
+
+def background_command(
+    checkpoint: CheckpointArgument,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN",
+            help="An image, a video, a folder of pictures, a .txt list of them, or a camera's number (0).",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Argument(metavar="OUT", help="The picture (.png, .jpg, .webp) or video to write.", show_default=False),
+    ],
+    keep: Annotated[
+        str, typer.Option("--keep", metavar="CLASS,…", help="Classes that stay in front.", show_default=False)
+    ],
+    backdrop: Annotated[
+        str,
+        typer.Option(
+            "--with", metavar="WHAT", help="blur, a colour, an image or video file; of pictures also transparent."
+        ),
+    ] = "blur",
+    refine: Annotated[
+        bool, typer.Option("--refine/--no-refine", help="Let the edge follow the edges of the image.")
+    ] = True,
+    scales: ScalesOption = None,
+    flip: FlipOption = False,
+    size: SizeOption = None,
+    every: EveryOption = 1,
+    smooth: SmoothOption = 0.0,
+    rate: RateOption = 25.0,
+    sound: SoundOption = True,
+    replace: ReplaceOption = False,
+    device: DeviceOption = None,
+    precision: PrecisionOption = Precision.float32,
+) -> None:
+    """Put another background behind people, or whatever classes are kept.
+
+    OUT decides whether IN is read as an image or as a video.
+    """
+    wanted = parse_scales(scales)
+    shape = None if size is None else parse_size(size)
+    names = [name.strip() for name in keep.split(",") if name.strip()]
+    import polyscale
+    from polyscale.video.background import PICTURE_SUFFIXES, Scene, background_of_image, background_of_video
+    from polyscale.video.sink import VIDEO_SUFFIXES, check_target
+
+    still = out.suffix.lower() in PICTURE_SUFFIXES
+    check_target(out, source, replace, (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES))
+    predictor = polyscale.load(checkpoint, device, precision.value)
+    scene = Scene(names, backdrop, refine)
+    if still:
+        background_of_image(predictor, source, out, scene, scales=wanted, flip=flip, size=shape, replace=replace)
+        typer.echo(out)
+        return
+    bar = open_bar("video", "frames")
+    try:
+        summary = background_of_video(
+            predictor, source, out, scene, scales=wanted, flip=flip, size=shape, every=every, smooth=smooth,
+            rate=rate, sound=sound, replace=replace, progress=bar.update,
+        )  # fmt: skip
+    finally:
+        bar.close()
+    report(summary)

@@ -1,0 +1,119 @@
+"""``polyscale video``: what a network sees in a video."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from polyscale.cli.display import open_bar, say
+from polyscale.cli.options import (
+    CheckpointArgument,
+    DeviceOption,
+    FlipOption,
+    Precision,
+    PrecisionOption,
+    ScalesOption,
+    parse_scales,
+    parse_size,
+)
+
+if TYPE_CHECKING:
+    from polyscale.video import VideoSummary
+
+__all__ = [
+    "EveryOption",
+    "RateOption",
+    "ReplaceOption",
+    "SizeOption",
+    "SmoothOption",
+    "SoundOption",
+    "report",
+    "video_command",
+]
+
+SizeOption = Annotated[
+    str | None,
+    typer.Option("--size", metavar="HxW", help="Show frames to the network at this size. By default their own."),
+]
+EveryOption = Annotated[
+    int, typer.Option("--every", min=1, help="Look at every so many frames; those between keep the last result.")
+]
+SmoothOption = Annotated[
+    float, typer.Option("--smooth", metavar="S", help="Share of the past where the image is still, 0 to below 1: 0.7.")
+]
+RateOption = Annotated[float, typer.Option("--rate", help="Frames a second, where IN is pictures.")]
+SoundOption = Annotated[bool, typer.Option("--sound/--no-sound", help="Copy the sound.")]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace OUT where it is there already.")]
+
+
+def video_command(
+    checkpoint: CheckpointArgument,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN",
+            help="A video file, a folder of pictures, a .txt list of them, or a camera's number (0).",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The video to write: .mp4, .mov, .mkv or .webm.", show_default=False)
+    ],
+    shown: Annotated[
+        str,
+        typer.Option(
+            "--show",
+            metavar="WHAT",
+            help="overlay; side: the frame beside it; masks: colours alone; attention: how much each scale counts.",
+        ),
+    ] = "overlay",
+    scales: ScalesOption = None,
+    flip: FlipOption = False,
+    size: SizeOption = None,
+    every: EveryOption = 1,
+    smooth: SmoothOption = 0.0,
+    rate: RateOption = 25.0,
+    sound: SoundOption = True,
+    replace: ReplaceOption = False,
+    device: DeviceOption = None,
+    precision: PrecisionOption = Precision.float32,
+) -> None:
+    """Show what a network sees in a video.
+
+    Frames keep their times and the sound is kept. OUT is whole or absent; with a camera, Ctrl-C is the end.
+    """
+    wanted = parse_scales(scales)
+    shape = None if size is None else parse_size(size)
+    import polyscale
+    from polyscale.video import label_video
+    from polyscale.video.draw import check_shown
+    from polyscale.video.sink import check_target
+
+    check_shown(shown)
+    check_target(out, source, replace)
+    predictor = polyscale.load(checkpoint, device, precision.value)
+    bar = open_bar("video", "frames")
+    try:
+        summary = label_video(
+            predictor, source, out, shown, scales=wanted, flip=flip, size=shape, every=every, smooth=smooth,
+            rate=rate, sound=sound, replace=replace, progress=bar.update,
+        )  # fmt: skip
+    finally:
+        bar.close()
+    report(summary)
+
+
+def report(summary: "VideoSummary") -> None:
+    """Say how fast it went, where the time went, how much the classes flicker, and what was wrong with the source."""
+    timing, whole = summary.timing, summary.timing.total or 1e-9
+    say(
+        f"{summary.num_frames} frames in {whole:.1f} s, {summary.num_frames / whole:.1f} frames/s; the network was "
+        f"busy {timing.network / whole:.0%} of the time, waited {timing.reading / whole:.0%} for frames and "
+        f"{timing.writing / whole:.0%} for the file"
+    )
+    if summary.flicker is not None:
+        smoothed = "" if summary.smoothed_flicker is None else f", smoothed {summary.smoothed_flicker:.2%}"
+        say(f"flicker: {summary.flicker:.2%} of the still pixels change class from one look to the next{smoothed}")
+    if summary.problem is not None:
+        say(summary.problem)
+    typer.echo(summary.path)

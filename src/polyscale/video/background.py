@@ -1,0 +1,183 @@
+"""Another background behind what is kept, in an image or a video."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from polyscale.data.images import read_image
+from polyscale.errors import UserError
+from polyscale.files import write_atomically
+from polyscale.inference.predictor import Predictor
+from polyscale.labels import LabelSpace
+from polyscale.video.backdrop import Backdrop, open_backdrop
+from polyscale.video.matte import compose, foreground, guided
+from polyscale.video.run import Progress, VideoSummary, Watcher, convert
+from polyscale.video.sink import VIDEO_SUFFIXES, check_target
+from polyscale.video.source import Array, Frame, open_source
+
+__all__ = ["PICTURE_SUFFIXES", "Scene", "background_of_image", "background_of_video", "classes_to_keep"]
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+"""Suffixes of the pictures that can be written."""
+
+TRANSPARENT = "transparent"
+
+
+class Scene(NamedTuple):
+    """What is kept, and what is put behind it."""
+
+    keep: Sequence[str]
+    """Names of classes."""
+    backdrop: str = "blur"
+    """``blur``, a colour, the file of an image or a video, or (for pictures) ``transparent``."""
+    refine: bool = True
+    """Let the edge follow the image's edges."""
+
+
+def classes_to_keep(names: Sequence[str], space: LabelSpace) -> list[int]:
+    """Train ids of classes by name.
+
+    Raises:
+        UserError: no name, an unknown one, or all of the classes.
+    """
+    known = {name.casefold(): number for number, name in enumerate(space.names)}
+    listed = ", ".join(space.names)
+    unknown = [name for name in names if name.casefold() not in known]
+    if unknown:
+        near = get_close_matches(unknown[0].casefold(), known, n=1)
+        meant = f", did you mean {near[0]!r}?" if near else ""
+        raise UserError(f"the network knows no class {unknown[0]!r}{meant}; its classes are {listed}")
+    if not names:
+        raise UserError(f"name the classes to keep; the network's are {listed}")
+    found = sorted({known[name.casefold()] for name in names})
+    if len(found) == space.num_classes:
+        raise UserError("all classes are kept, which leaves no background; keep fewer")
+    return found
+
+
+def background_of_image(
+    predictor: Predictor,
+    source: str | Path,
+    out: str | Path,
+    scene: Scene,
+    *,
+    scales: Sequence[float] | None = None,
+    flip: bool = False,
+    size: tuple[int, int] | None = None,
+    replace: bool = False,
+) -> None:
+    """Put another background behind what is kept of an image.
+
+    Args:
+        predictor: the network.
+        source: the image file.
+        out: the file; its suffix is one of ``PICTURE_SUFFIXES``.
+        scene: what is kept, and what is put behind it.
+        scales: to look at; by default the network's own.
+        flip: also look at the mirrored image, and average both.
+        size: (H, W) at which the network sees the image; by default its own.
+        replace: a file of that name may be replaced.
+
+    Raises:
+        UserError: the image cannot be read, an unknown class or background, or the file cannot be written.
+    """
+    out = Path(out)
+    check_target(out, source, replace, PICTURE_SUFFIXES)
+    clear = scene.backdrop == TRANSPARENT
+    if clear and out.suffix.lower() in (".jpg", ".jpeg"):
+        raise UserError(f"{out.suffix} files know no transparency; choose .png or .webp")
+    kept = classes_to_keep(scene.keep, predictor.label_space)
+    watcher = Watcher(predictor, scales, flip, size)
+    pixels = read_image(source)
+    with contextlib.closing(open_backdrop("blur" if clear else scene.backdrop)) as behind:
+        share = watcher.look(pixels).probabilities[:, kept].sum(1, keepdim=True)
+        picture = _paint(pixels, share, scene.refine, None if clear else behind, 0.0)
+    with write_atomically(out) as temporary:
+        Image.fromarray(picture).save(temporary, quality=92, subsampling=0)
+
+
+def background_of_video(
+    predictor: Predictor,
+    source: str | Path,
+    out: str | Path,
+    scene: Scene,
+    *,
+    scales: Sequence[float] | None = None,
+    flip: bool = False,
+    size: tuple[int, int] | None = None,
+    every: int = 1,
+    smooth: float = 0.0,
+    rate: float = 25.0,
+    sound: bool = True,
+    replace: bool = False,
+    progress: Progress | None = None,
+) -> VideoSummary:
+    """Put another background behind what is kept of a video.
+
+    Args:
+        predictor: the network.
+        source: as for ``label_video``.
+        out: the file; its suffix is one of ``VIDEO_SUFFIXES``.
+        scene: what is kept, and what is put behind it.
+        scales: to look at; by default the network's own.
+        flip: also look at the mirrored frames, and average both.
+        size: (H, W) at which frames are shown to the network; by default their own.
+        every: look at every so many frames; those between keep what was seen last.
+        smooth: share of the past in still pixels, 0 to below 1; see ``Smoothing``.
+        rate: frames a second where the source is pictures.
+        sound: copy the sound.
+        replace: a file of that name may be replaced.
+        progress: see ``Progress``.
+
+    Raises:
+        UserError: the source cannot be read, an unknown class or background, or the file cannot be written.
+    """
+    out = Path(out)
+    check_target(out, source, replace, VIDEO_SUFFIXES)
+    if scene.backdrop == TRANSPARENT:
+        raise UserError("a video cannot be transparent; choose blur, a colour, or the file of an image or a video")
+    kept = classes_to_keep(scene.keep, predictor.label_space)
+    watcher = Watcher(predictor, scales, flip, size, every, smooth)
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(contextlib.closing(open_source(source, rate)))
+        behind = stack.enter_context(contextlib.closing(open_backdrop(scene.backdrop)))
+        start: list[int] = []
+
+        def look(frame: Frame) -> Callable[[], Array]:
+            start[:] = start or [frame.pts]
+            seconds = float((frame.pts - start[0]) * opened.time_base)
+            share = watcher.look(frame.pixels).probabilities[:, kept].sum(1, keepdim=True)
+            return lambda: _paint(frame.pixels, share, scene.refine, behind, seconds)
+
+        num_frames, timing = convert(opened, out, opened.size, look, sound, progress)
+    return watcher.summary(out, num_frames, timing, opened.problem)
+
+
+@torch.inference_mode()
+def _paint(pixels: Array, share: Tensor, refine: bool, behind: Backdrop | None, seconds: float) -> Array:
+    """The picture of one frame.
+
+    Args:
+        pixels: (H, W, 3) RGB.
+        share: (1, 1, H, W), the probability of what is kept.
+        refine: let the edge follow the image's edges.
+        behind: None for transparency.
+        seconds: when the frame is shown.
+
+    Returns:
+        (H, W, 3) RGB, or (H, W, 4) with transparency.
+    """
+    image = torch.from_numpy(pixels).to(share.device).permute(2, 0, 1)[None].float() / 255
+    alpha = guided(share, image) if refine else share.clamp(0, 1)
+    front = foreground(image, alpha)
+    shown = (
+        torch.cat([front, alpha], 1) if behind is None else compose(front, alpha, behind.behind(image, alpha, seconds))
+    )
+    return np.ascontiguousarray((shown[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy())

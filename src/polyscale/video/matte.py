@@ -1,0 +1,108 @@
+"""From class probabilities to a soft matte that follows the edges of the image, and pictures put together by it."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from polyscale.multiscale import resize
+
+__all__ = ["blurred", "compose", "foreground", "guided"]
+
+_RADIUS = 1 / 120
+"""Of the guided filter's window, as a share of the image's longer side."""
+_EPSILON = 1e-4
+"""Variance of colours, from 0 to 1, below which the guided filter smooths instead of following an edge."""
+_STEEPER = 4
+"""By how much probabilities rise faster at the edge before they are filtered: networks give wide ones."""
+_STEEPER_AFTER = 1.5
+"""The same after it, as an edge in a window leaves the two sides short of 0 and 1."""
+
+
+def guided(values: Tensor, image: Tensor) -> Tensor:
+    """The guided filter (He, Sun, Tang, 2010): in each window the values are linear in the image's colours.
+
+    What the values say with certainty stays: they only move within a window's radius of where they change.
+
+    Args:
+        values: (1, 1, H, W) in [0, 1].
+        image: (1, 3, H, W), RGB in [0, 1].
+
+    Returns:
+        (1, 1, H, W) in [0, 1].
+    """
+    radius = max(3, round(max(image.shape[-2:]) * _RADIUS))
+    values = ((values - 0.5) * _STEEPER + 0.5).clamp(0, 1)
+    mean, mean_value = _box(image, radius), _box(values, radius)
+    pairs = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
+    products = torch.cat([image[:, i : i + 1] * image[:, j : j + 1] for i, j in pairs], dim=1)
+    means = torch.cat([mean[:, i : i + 1] * mean[:, j : j + 1] for i, j in pairs], dim=1)
+    rr, rg, rb, gg, gb, bb = (_box(products, radius) - means).unbind(1)
+    rr, gg, bb = rr + _EPSILON, gg + _EPSILON, bb + _EPSILON
+    covariance = _box(image * values, radius) - mean * mean_value
+    # The inverse of a symmetric matrix of three rows, by its cofactors.
+    a, b, c = gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg
+    d, e, f = rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg
+    rows = [torch.stack(row, dim=1) for row in ((a, b, c), (b, d, e), (c, e, f))]
+    slope = (
+        torch.cat([(row * covariance).sum(1, keepdim=True) for row in rows], dim=1)
+        / (rr * a + rg * b + rb * c)[:, None]
+    )
+    offset = mean_value - (slope * mean).sum(1, keepdim=True)
+    result = (_box(slope, radius) * image).sum(1, keepdim=True) + _box(offset, radius)
+    result = (result - 0.5) * _STEEPER_AFTER + 0.5
+    lowest = -functional.max_pool2d(-values, 2 * radius + 1, 1, radius)
+    highest = functional.max_pool2d(values, 2 * radius + 1, 1, radius)
+    return torch.minimum(torch.maximum(result, lowest), highest)
+
+
+def _box(x: Tensor, radius: int) -> Tensor:
+    """Mean over windows of (2 radius + 1) squared, fewer pixels at the border."""
+    for kernel, padding in (((2 * radius + 1, 1), (radius, 0)), ((1, 2 * radius + 1), (0, radius))):
+        x = functional.avg_pool2d(x, kernel, stride=1, padding=padding, count_include_pad=False)
+    return x
+
+
+def compose(image: Tensor, alpha: Tensor, backdrop: Tensor) -> Tensor:
+    """What is kept, over the backdrop; all (1, c, H, W) in [0, 1]."""
+    return alpha * image + (1 - alpha) * backdrop
+
+
+def blurred(image: Tensor, alpha: Tensor) -> Tensor:
+    """The image out of focus, without what is kept: it leaves no halo.
+
+    Args:
+        image: (1, 3, H, W) in [0, 1].
+        alpha: (1, 1, H, W) in [0, 1], the matte of what is kept.
+    """
+    return _spread(image, 1 - alpha, max(image.shape[-2:]) / 40)
+
+
+def foreground(image: Tensor, alpha: Tensor) -> Tensor:
+    """The colours of what is kept, with the old background taken out of pixels that hold some of both.
+
+    Blur-fusion (Forte, 2021): the colours of either side are spread over the edge, and what of the pixel they do not
+    explain is given to the foreground.
+
+    Args:
+        image: (1, 3, H, W) in [0, 1].
+        alpha: (1, 1, H, W) in [0, 1].
+    """
+    width = max(3, max(image.shape[-2:]) / 100)
+    near, far = _spread(image, alpha, width), _spread(image, 1 - alpha, width)
+    return (near + alpha * (image - alpha * near - (1 - alpha) * far)).clamp(0, 1)
+
+
+def _spread(image: Tensor, weight: Tensor, sigma: float) -> Tensor:
+    """Mean of the image weighted by ``weight`` and, about, a Gaussian of ``sigma`` pixels."""
+    size = image.shape[-2:]
+    factor = max(1, round(sigma / 4))
+    small = [max(1, side // factor) for side in size]
+    # A trace of the whole keeps pixels defined that are far from anything of weight.
+    weight = weight + 1e-4
+    both = torch.cat([image * weight, weight], dim=1)
+    both = functional.interpolate(both, small, mode="area") if factor > 1 else both
+    # Three boxes of radius r have the variance r (r + 1).
+    radius = max(1, round(((sigma / factor) ** 2 + 0.25) ** 0.5 - 0.5))
+    for _ in range(3):
+        both = _box(both, radius)
+    return resize(both[:, :3] / both[:, 3:], size)
