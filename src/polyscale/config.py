@@ -184,6 +184,7 @@ def _describe(kind: type[BaseModel], problem: Any) -> str:
         _, models = _follow(kind, location[:-1])
         fields = models[0].model_fields if models else {}
         hint = nearest(keys[-1], fields) or _elsewhere(keys[-1], kind)
+        hint = "" if f"{key!r}" in hint else hint  # another kind has the key at the same place
         return f"unknown key {key[:100]!r}{hint}; allowed here: {', '.join(fields)}"
     if problem["type"] == "missing":
         return f"key {key!r} is missing"

@@ -22,7 +22,7 @@ def nearest(name: str, known: Iterable[str], most: int = 1) -> str:
         >>> nearest("schedul", ["schedule", "optimizer"])
         " (did you mean 'schedule'?)"
     """
-    by_case = {other.lower(): other for other in known}
+    by_case = {other.lower(): other for other in known if other != name}
     close = difflib.get_close_matches(name[:100].lower(), by_case, n=most)
     return f" (did you mean {' or '.join(repr(by_case[other]) for other in close)}?)" if close else ""
 

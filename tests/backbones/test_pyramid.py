@@ -75,7 +75,7 @@ def test_normalisation_is_that_of_the_weights(name, mean):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"name": "resnet51"}, ["resnet51", "did you mean 'resnet50' or", "own"]),
+        ({"name": "resnet51"}, ["resnet51", "did you mean", "'resnet50'", "own"]),
         ({"name": "hrnet_w18_small", "output_stride": 8}, ["output stride 8", "possible: 32"]),
         ({"name": "hrnet_w18_small", "drop_path": 0.1}, ["stochastic depth", "drop_path: 0"]),
         ({"name": "tiny", "pretrained": True}, ["tiny", "pretrained: false"]),

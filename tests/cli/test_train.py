@@ -69,7 +69,7 @@ def test_a_run_is_not_overwritten_but_continued(recipe, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["model.decoder.kin=ocr"], "unknown key 'model.decoder.kin'; allowed here: kind"),
+        (["model.decoder.kin=ocr"], "unknown key 'model.decoder.kin' (did you mean 'kind'?); allowed here: kind"),
         (["training.epochs=none"], "training.epochs"),
         (["model.backbone.name=resnet5000"], "resnet5000"),
         (["data.train={kind: folder, root: nowhere}"], "nowhere"),

@@ -131,7 +131,7 @@ def test_images_smaller_than_the_default_tile_are_drawn():
     ("options", "message"),
     [
         ({"boost": {"tram": 2.0}}, "boost: unknown class 'tram'.*; choose from road, car, pole, train"),
-        ({"classes": ("road", "tram")}, "classes names 'tram'"),
+        ({"classes": ("road", "tram")}, "classes: unknown class 'tram'"),
         ({"classes": ("train",)}, "no class to draw"),
         ({"min_pixels": 10_000}, "no class to draw"),
     ],

@@ -241,7 +241,10 @@ def test_the_label_space_is_named_found_or_given(root, monkeypatch):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"root": "x", "maskes": "none"}, "unknown key 'maskes'; allowed here: kind, root, split"),
+        (
+            {"root": "x", "maskes": "none"},
+            "unknown key 'maskes' .did you mean 'masks'.*; allowed here: kind, root, split",
+        ),
         ({}, "key 'root' is missing"),
         ({"root": "x", "image": "images/*.png", "mask": "m/{name}"}, r"image: a file-name template needs \{name\}"),
         ({"root": "x", "image": "images/{name}.png"}, "template image needs its counterpart mask"),

@@ -9,7 +9,14 @@ from polyscale.decoders import DecoderConfig
 from polyscale.models import AttentionConfig, ModelConfig, MultiScaleConfig, build_model
 from polyscale.models.prepare import computes_bfloat16, fold_batch_norms, prepare_for_use
 
-SMALL = {"light_channels": 24, "ocr_channels": 24, "ocr_key_channels": 12, "aspp_channels": 16, "fine_channels": 8}
+PLUS = {"aspp_channels": 16, "fine_channels": 8}
+SMALL = {
+    "light": {"light_channels": 24},
+    "ocr": {"ocr_channels": 24, "ocr_key_channels": 12},
+    "deeplabv3": {"aspp_channels": 16},
+    "deeplabv3plus": PLUS,
+    "deeperlab": {"aspp_channels": 16},
+}
 
 
 def network(backbone, kind, method="hierarchical", pyramid="aspp"):
@@ -17,7 +24,7 @@ def network(backbone, kind, method="hierarchical", pyramid="aspp"):
     torch.manual_seed(0)
     config = ModelConfig(
         backbone=BackboneConfig(name=backbone, pretrained=False),
-        decoder=DecoderConfig(kind=kind, pyramid=pyramid, **SMALL),
+        decoder=DecoderConfig(kind=kind, **({"pyramid": pyramid} if pyramid != "aspp" else {}), **SMALL[kind]),
         multiscale=MultiScaleConfig(method=method, attention=AttentionConfig(channels=8)),
     )
     return with_statistics(build_model(config, 5).eval())
