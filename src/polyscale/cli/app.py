@@ -6,6 +6,7 @@ import typer
 
 import polyscale
 from polyscale.cli import autolabel, data
+from polyscale.cli.attend import attend_command
 from polyscale.cli.background import background_command
 from polyscale.cli.demo import demo_command
 from polyscale.cli.evaluate import evaluate_command
@@ -34,6 +35,8 @@ app.command("evaluate")(evaluate_command)
 app.command("predict")(predict_command)
 app.command("video")(video_command)
 app.command("background")(background_command)
+app.command("models")(models_command)
+app.command("report")(report_command)
 app.command("export-labels")(export_labels_command)
 app.command("import-reference")(import_reference_command)
 app.add_typer(data.app, name="data")
