@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from polyscale.cli.data_convert import convert
 from polyscale.cli.display import print_table, progress_bar, say
 from polyscale.cli.options import DataArgument, parse_size
 from polyscale.errors import UserError
@@ -21,7 +22,8 @@ __all__ = ["app"]
 NUM_RAREST = 8
 """Classes that the page shows an example of, at most half of them."""
 
-app = typer.Typer(help="Check a data set, or draw one.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Check a data set, convert one, or draw one.", no_args_is_help=True, rich_markup_mode=None)
+app.command("convert")(convert)
 
 
 @app.command("check")

@@ -8,6 +8,7 @@ setting.
 """
 
 import contextlib
+import io
 import os
 import stat
 import threading
@@ -26,6 +27,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "bits_of",
+    "decode_image",
     "image_size",
     "load",
     "open_image",
@@ -219,6 +221,27 @@ def _no_limit() -> Iterator[None]:
             yield
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+def decode_image(content: bytes, where: str) -> Image.Image:
+    """An image in memory, decoded.
+
+    Args:
+        content: the bytes of a file.
+        where: they come from, for messages.
+
+    Raises:
+        UserError: they are no image that can be read, or it is too large.
+    """
+    try:
+        image = _open_header(io.BytesIO(content))
+        if image.width * image.height <= MAX_PIXELS:
+            load(image, where)
+            return image
+    except Exception as error:  # as in open_image
+        detail = " ".join(str(error).split())[:120]
+        raise DataError(f"{where} holds an image that cannot be read ({detail}); replace it") from None
+    raise DataError(f"{where} holds an image of {image.width} x {image.height} pixels, too many to be read")
 
 
 def _open_header(file: BinaryIO) -> Image.Image:

@@ -22,7 +22,7 @@ from polyscale.data.palettes import Color, Palettes, colors_of
 from polyscale.data.parallel import Progress, in_parallel, pixels_of
 from polyscale.errors import UserError
 
-__all__ = ["suggest_label_space"]
+__all__ = ["distinct_colors", "suggest_label_space"]
 
 _MOST = 255
 
@@ -145,7 +145,7 @@ def _yaml(config: FolderConfig, counts: _Counts, palette: Mapping[int, Color], n
     classes = [value for value in values if value not in ignored] or values
     known = [palette.get(value) for value in classes]
     distinct = len(set(known)) == len(known) and None not in known and any(len(set(color or ())) > 1 for color in known)
-    colors = [color for color in known if color] if distinct else list(_distinct_colors(len(classes)))
+    colors = [color for color in known if color] if distinct else list(distinct_colors(len(classes)))
     lines = _head(config, num_masks)
     for value, color in zip(classes, colors, strict=True):
         lines.append(f"  - {{name: class_{value}, color: {list(color)}, ids: [{value}]}}  # {_share(counts, value)}")
@@ -183,7 +183,7 @@ def _share(counts: _Counts, value: int) -> str:
     return f"{100 * counts.pixels[value] / total:.2f} % of the pixels, in {counts.masks[value]} masks"
 
 
-def _distinct_colors(count: int) -> Iterable[Color]:
+def distinct_colors(count: int) -> Iterable[Color]:
     """Colours that differ: hues a golden section of the circle apart, in three shades."""
     for position in range(count):
         channels = colorsys.hsv_to_rgb(

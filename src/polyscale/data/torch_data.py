@@ -16,7 +16,7 @@ from polyscale.data.known_spaces import known_space, known_spaces
 from polyscale.errors import UserError
 from polyscale.labels import LabelSpace
 
-__all__ = ["ImagesAndMasks", "TorchConfig", "TorchData"]
+__all__ = ["ImagesAndMasks", "TorchConfig", "TorchData", "image_of", "mask_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -112,7 +112,7 @@ class TorchData(SegmentationData):
         if isinstance(pair, Mapping) or not hasattr(pair, "__len__") or len(pair) != 2:
             raise DataError(f"item {name} is no pair (image, mask); let __getitem__ return these two")
         try:
-            image, ids = _image(pair[0]), _mask(pair[1])
+            image, ids = image_of(pair[0]), mask_of(pair[1])
             labels = self.label_space.encode(ids)
         except UserError as error:
             raise DataError(f"item {name}: {error}", "ids") from None
@@ -122,7 +122,12 @@ class TorchData(SegmentationData):
         return Sample(name, image, labels)
 
 
-def _image(value: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def image_of(value: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """An image as ``TorchData`` takes it, (H, W, 3) uint8 RGB.
+
+    Raises:
+        UserError: its shape or its range of values is another.
+    """
     if isinstance(value, Image.Image):
         return to_rgb(value)
     pixels = np.asarray(value)
@@ -146,7 +151,12 @@ def _image(value: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.array(three)
 
 
-def _mask(value: Any) -> Array:
+def mask_of(value: Any) -> Array:
+    """A mask as ``TorchData`` takes it, (H, W) of any type.
+
+    Raises:
+        UserError: its shape is another.
+    """
     ids = np.asarray(value)
     if ids.ndim == 3 and 1 in (ids.shape[0], ids.shape[2]):
         ids = ids[0] if ids.shape[0] == 1 else ids[:, :, 0]

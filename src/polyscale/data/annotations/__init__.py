@@ -1,0 +1,1 @@
+"""Labels as annotation tools write them: polygons, run lengths and tables, read as data sets and written again."""

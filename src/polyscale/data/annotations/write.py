@@ -1,0 +1,206 @@
+"""Labels as polygons in the forms that annotation tools read, for a person to correct.
+
+Each connected region of a class becomes one polygon along the borders of its pixels, so that reading it back gives the
+same pixels. A hole is reached by a line of no width, as none of the forms knows holes.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+
+from polyscale.config import dump_yaml
+from polyscale.data.annotations.yolo import yolo_lines
+from polyscale.data.items import DataError, SegmentationData
+from polyscale.data.parallel import Progress, in_parallel, pixels_of
+from polyscale.data.polygons import Ring, area, bridge, simplify, trace
+from polyscale.errors import UserError
+from polyscale.files import check_folder, inside, write_atomically
+from polyscale.labels import IGNORE, LabelSpace
+
+__all__ = ["TOOLS", "Tool", "export_labels"]
+
+Tool = Literal["coco", "yolo", "cvat", "label-studio"]
+TOOLS: tuple[Tool, ...] = ("coco", "yolo", "cvat", "label-studio")
+
+
+class _Labelled(NamedTuple):
+    name: str
+    """Of the image file, with its suffix."""
+    size: tuple[int, int]
+    regions: list[tuple[int, Ring]]
+    """Train id and polygon."""
+
+
+def export_labels(
+    data: SegmentationData,
+    out: Path,
+    tool: Tool,
+    *,
+    tolerance: float = 0.0,
+    smallest: int = 1,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Write the labels of a data set as polygons; ignored pixels are in none.
+
+    Args:
+        data: images with labels.
+        out: a new or empty folder. Only YOLO's form needs the images in it, which are copied.
+        tool: whose form.
+        tolerance: corners that lie within so many pixels of a line are left out; 0 keeps every pixel.
+        smallest: regions of fewer pixels are left out.
+        workers: number of threads.
+        progress: called with (images done, images in all).
+
+    Returns:
+        The file to import, or for YOLO the folder.
+
+    Raises:
+        UserError: an image has no labels, a file cannot be read or written.
+    """
+    check_folder(out)
+    if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
+        raise UserError(f"{out} is not empty; choose a new folder")
+
+    def polygons(index: int) -> _Labelled:
+        return _polygons(data, index, tolerance, smallest)
+
+    found = in_parallel(range(len(data)), polygons, workers, progress, lambda index: pixels_of(data.items[index].mask))
+    match tool:
+        case "coco":
+            return _coco(found, data.label_space, out)
+        case "cvat":
+            return _cvat(found, data.label_space, out)
+        case "label-studio":
+            return _label_studio(found, data.label_space, out)
+        case "yolo":
+            return _yolo(found, data, out)
+
+
+def _polygons(data: SegmentationData, index: int, tolerance: float, smallest: int) -> _Labelled:
+    item = data.items[index]
+    labels = data.read_labels(index)
+    if labels is None:
+        raise DataError(f"{item.image} has no labels to export; leave it out", "missing")
+    regions = [
+        (train_id, bridge([simplify(ring, tolerance) for ring in rings]))
+        for train_id in np.unique(labels[labels != IGNORE]).tolist()
+        for rings in trace(labels == train_id)
+        if sum(area(ring) for ring in rings) >= smallest
+    ]
+    return _Labelled(f"{item.name}{item.image.suffix}", (labels.shape[0], labels.shape[1]), regions)
+
+
+def _coco(found: Iterator[_Labelled], space: LabelSpace, out: Path) -> Path:
+    """One JSON file; annotations are written as they come."""
+    path = out / "instances.json"
+    images: list[dict[str, Any]] = []
+    number = 0
+    with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write('{"annotations": [')
+        for image_id, (name, (height, width), regions) in enumerate(found, start=1):
+            images.append({"id": image_id, "file_name": name, "height": height, "width": width})
+            for train_id, ring in regions:
+                (left, top), (right, bottom) = ring.min(axis=0).tolist(), ring.max(axis=0).tolist()
+                annotation = {
+                    "id": number + 1,
+                    "image_id": image_id,
+                    "category_id": train_id + 1,
+                    "segmentation": [_numbers(ring)],
+                    "bbox": [left, top, right - left, bottom - top],
+                    "area": area(ring),
+                    "iscrowd": 0,
+                }
+                file.write(("," if number else "") + json.dumps(annotation))
+                number += 1
+        categories = [{"id": k + 1, "name": name, "supercategory": ""} for k, name in enumerate(space.names)]
+        file.write(f'], "images": {json.dumps(images)}, "categories": {json.dumps(categories)}}}')
+    return path
+
+
+def _cvat(found: Iterator[_Labelled], space: LabelSpace, out: Path) -> Path:
+    path = out / "annotations.xml"
+    with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n')
+        file.write("<meta><task><labels>\n")
+        for item in space.classes:
+            color = "".join(f"{channel:02x}" for channel in item.color)
+            name = quoteattr(item.name)[1:-1]
+            file.write(f"<label><name>{name}</name><color>#{color}</color><attributes></attributes></label>\n")
+        file.write("</labels></task></meta>\n")
+        for number, (name, (height, width), regions) in enumerate(found):
+            file.write(f'<image id="{number}" name={quoteattr(name)} width="{width}" height="{height}">\n')
+            for train_id, ring in regions:
+                points = ";".join(f"{x:g},{y:g}" for x, y in ring.tolist())
+                label = quoteattr(space.names[train_id])
+                file.write(f'<polygon label={label} source="auto" occluded="0" points="{points}" z_order="0"/>\n')
+            file.write("</image>\n")
+        file.write("</annotations>\n")
+    return path
+
+
+def _label_studio(found: Iterator[_Labelled], space: LabelSpace, out: Path) -> Path:
+    """Tasks with predictions, which Label Studio shows to be corrected, and the labelling interface."""
+    path = out / "tasks.json"
+    colors = ["#" + "".join(f"{channel:02x}" for channel in item.color) for item in space.classes]
+    labels = "\n".join(
+        f"    <Label value={quoteattr(item.name)} background={quoteattr(color)}/>"
+        for item, color in zip(space.classes, colors, strict=True)
+    )
+    interface = (
+        '<View>\n  <Image name="image" value="$image"/>\n  <PolygonLabels name="label" toName="image">\n'
+        f"{labels}\n  </PolygonLabels>\n</View>\n"
+    )
+    with write_atomically(out / "interface.xml") as temporary:
+        temporary.write_text(interface, encoding="utf-8")
+    with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write("[")
+        for number, (name, size, regions) in enumerate(found):
+            result = [_result(k, space.names[train_id], ring, size) for k, (train_id, ring) in enumerate(regions)]
+            task = {
+                "id": number + 1,
+                "data": {"image": f"/data/local-files/?d={name}"},
+                "predictions": [{"model_version": "polyscale", "result": result}],
+            }
+            file.write((",\n" if number else "") + json.dumps(task))
+        file.write("]\n")
+    return path
+
+
+def _result(number: int, title: str, ring: Ring, size: tuple[int, int]) -> dict[str, Any]:
+    height, width = size
+    return {
+        "id": f"region{number}",
+        "type": "polygonlabels",
+        "from_name": "label",
+        "to_name": "image",
+        "original_width": width,
+        "original_height": height,
+        "image_rotation": 0,
+        "value": {"points": (ring * 100 / (width, height)).tolist(), "polygonlabels": [title], "closed": True},
+    }
+
+
+def _yolo(found: Iterator[_Labelled], data: SegmentationData, out: Path) -> Path:
+    names = dict(enumerate(data.label_space.names))
+    for item, (name, size, regions) in zip(data.items, found, strict=True):
+        if not item.image.is_file():
+            raise DataError(f"{item.image} does not exist, and YOLO's form needs the images; give them with --images")
+        text = "\n".join(yolo_lines(regions, size)) + "\n"
+        with write_atomically(inside(out / "labels", f"{item.name}.txt")) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        with write_atomically(inside(out / "images", name)) as temporary:
+            shutil.copyfile(item.image, temporary)
+    described = {"path": ".", "train": "images", "val": "images", "names": names}
+    with write_atomically(out / "data.yaml") as temporary:
+        temporary.write_text(dump_yaml(described), encoding="utf-8")
+    return out
+
+
+def _numbers(ring: Ring) -> list[float]:
+    return [int(value) if value == int(value) else value for value in ring.ravel().tolist()]
