@@ -79,8 +79,8 @@ def config_differences(all_stored: Sequence[Stored]) -> Part | None:
 def footer(first: Stored, command: str, version: str) -> dict[str, str]:
     """How it was made: data, scales, seed, versions, hardware, time."""
     metadata, run = first.metadata, first.run
-    environment = dict(run.environment) if run is not None else {}
-    environment |= metadata.get("environment") or {}
+    trained = run.environment if run is not None else {}
+    environment = {**trained, **(metadata.get("environment") or {})}
     details = {
         "Command": command,
         "Checkpoint": metadata.get("checkpoint"),
@@ -90,7 +90,8 @@ def footer(first: Stored, command: str, version: str) -> dict[str, str]:
         "Method": metadata.get("method"),
         "Seed": run.config.get("seed") if run is not None else metadata.get("seed"),
         "Evaluated on": _joined(metadata.get("device"), metadata.get("seconds"), separator=" in ", end=" s"),
-        "Trained on": environment.get("date"),
+        "Trained": trained.get("date"),
+        "Evaluated": (metadata.get("environment") or {}).get("date"),
         "Commit": environment.get("git_commit"),
         "Versions": _listed(
             {"Polyscale": version, "PyTorch": environment.get("torch"), "Python": environment.get("python")}
