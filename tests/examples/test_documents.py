@@ -57,10 +57,24 @@ def test_python_blocks_run(where: str, text: str, tmp_path: Path, monkeypatch: p
     torch.manual_seed(0)
     save_checkpoint(tmp_path / "runs/first/best.safetensors", build_model(config, space), space)
     Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(tmp_path / "photo.jpg")
+    if "clip.mp4" in text:
+        write_clip(tmp_path / "clip.mp4")
     if "mydata" in text:
         write_streets(tmp_path / "mydata", {"train": 2, "val": 2}, size=(64, 96))
     monkeypatch.chdir(tmp_path)
     exec(compile(text, where, "exec"), {"__name__": "example"})
+
+
+def write_clip(path: Path) -> None:
+    """Three frames."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8), format="rgb24")))
+        container.mux(stream.encode(None))
 
 
 def command_options(words: list[str]) -> set[str]:

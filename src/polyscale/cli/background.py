@@ -13,6 +13,7 @@ from polyscale.cli.options import (
     Precision,
     PrecisionOption,
     ScalesOption,
+    TrustOption,
     parse_scales,
     parse_size,
 )
@@ -57,6 +58,7 @@ def background_command(
     replace: ReplaceOption = False,
     device: DeviceOption = None,
     precision: PrecisionOption = Precision.float32,
+    trust: TrustOption = None,
 ) -> None:
     """Put another background behind people, or whatever classes are kept.
 
@@ -71,7 +73,7 @@ def background_command(
 
     still = out.suffix.lower() in PICTURE_SUFFIXES
     check_target(out, source, replace, (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES))
-    predictor = polyscale.load(checkpoint, device, precision.value)
+    predictor = polyscale.load(checkpoint, device, precision.value, trust or ())
     scene = Scene(names, backdrop, refine)
     if still:
         background_of_image(predictor, source, out, scene, scales=wanted, flip=flip, size=shape, replace=replace)

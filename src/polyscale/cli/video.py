@@ -13,6 +13,7 @@ from polyscale.cli.options import (
     Precision,
     PrecisionOption,
     ScalesOption,
+    TrustOption,
     parse_scales,
     parse_size,
 )
@@ -77,6 +78,7 @@ def video_command(
     replace: ReplaceOption = False,
     device: DeviceOption = None,
     precision: PrecisionOption = Precision.float32,
+    trust: TrustOption = None,
 ) -> None:
     """Show what a network sees in a video.
 
@@ -91,7 +93,7 @@ def video_command(
 
     check_shown(shown)
     check_target(out, source, replace)
-    predictor = polyscale.load(checkpoint, device, precision.value)
+    predictor = polyscale.load(checkpoint, device, precision.value, trust or ())
     bar = open_bar("video", "frames")
     try:
         summary = label_video(
