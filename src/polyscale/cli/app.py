@@ -10,7 +10,6 @@ from polyscale.cli.attend import attend_command
 from polyscale.cli.background import background_command
 from polyscale.cli.demo import demo_command
 from polyscale.cli.evaluate import evaluate_command
-from polyscale.cli.export_labels import export_labels_command
 from polyscale.cli.import_reference import import_reference_command
 from polyscale.cli.models import models_command
 from polyscale.cli.predict import predict_command
