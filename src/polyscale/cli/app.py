@@ -10,6 +10,7 @@ from polyscale.cli.attend import attend_command
 from polyscale.cli.background import background_command
 from polyscale.cli.demo import demo_command
 from polyscale.cli.evaluate import evaluate_command
+from polyscale.cli.export_labels import export_labels_command
 from polyscale.cli.import_reference import import_reference_command
 from polyscale.cli.models import models_command
 from polyscale.cli.predict import predict_command
@@ -36,6 +37,7 @@ app.command("video")(video_command)
 app.command("background")(background_command)
 app.command("models")(models_command)
 app.command("report")(report_command)
+app.command("export-labels")(export_labels_command)
 app.command("import-reference")(import_reference_command)
 app.add_typer(data.app, name="data")
 app.add_typer(autolabel.app, name="autolabel")

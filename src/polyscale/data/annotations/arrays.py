@@ -147,8 +147,12 @@ def read_array(path: Path) -> Array:
 
 def _matlab(path: Path) -> dict[str, Array]:
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
-    found = loadmat(path)
+    try:
+        found = loadmat(path)
+    except MatReadError as error:
+        raise ValueError(str(error)) from None
     return {name: value for name, value in found.items() if not name.startswith("__")}
 
 

@@ -104,15 +104,15 @@ def _shape(shape: dict[str, Any], size: tuple[int, int], where: str) -> Shape:
     title, kind, points = shape["label"].strip(), shape.get("shape_type") or "polygon", shape.get("points")
     if kind == "polygon":
         return polygon_shape(title, [points], size, where)
+    if kind not in ("rectangle", "circle"):
+        raise DataError(f"{where} is a {kind}, which has no inside; draw a polygon or remove it")
     try:
         (x0, y0), (x1, y1) = points or [()]
     except (ValueError, TypeError):
         raise DataError(f"{where}: a {kind} is two points; correct or remove it") from None
     if kind == "rectangle":
         return polygon_shape(title, [[(x0, y0), (x1, y0), (x1, y1), (x0, y1)]], size, where)
-    if kind == "circle":
-        angles = np.linspace(0, 2 * np.pi, _CIRCLE, endpoint=False)
-        radius = float(np.hypot(x1 - x0, y1 - y0))
-        ring = np.stack([x0 + radius * np.cos(angles), y0 + radius * np.sin(angles)], axis=1)
-        return polygon_shape(title, [ring], size, where)
-    raise DataError(f"{where} is a {kind}, which has no inside; draw a polygon or remove it")
+    angles = np.linspace(0, 2 * np.pi, _CIRCLE, endpoint=False)
+    radius = float(np.hypot(x1 - x0, y1 - y0))
+    ring = np.stack([x0 + radius * np.cos(angles), y0 + radius * np.sin(angles)], axis=1)
+    return polygon_shape(title, [ring], size, where)
