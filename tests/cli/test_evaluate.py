@@ -128,3 +128,26 @@ def test_two_processes_print_once_and_give_the_same_scores(checkpoint, streets, 
     for result in results:
         result["metadata"].pop("seconds")
     assert results[0] == results[1]
+
+
+def test_a_submission_to_cityscapes_is_written_beside_the_scores(tmp_path, capsys):
+    from polyscale.data.known_spaces import known_space
+    from polyscale.models import ModelConfig, build_model, save_checkpoint
+
+    data = tmp_path / "cityscapes"
+    draw = ["data", "draw", str(data), "--like", "cityscapes", "--train", "0", "--val", "2", "--size", "64x128"]
+    assert main(draw) == 0
+    torch.manual_seed(0)
+    config = ModelConfig.model_validate({"backbone": {"name": "tiny"}, "decoder": {"kind": "light"}})
+    space = known_space("cityscapes")
+    save_checkpoint(tmp_path / "run/model.safetensors", build_model(config, space), space, {})
+    command = ["evaluate", str(tmp_path / "run/model.safetensors"), str(data), "--scales", "1", "--device", "cpu"]
+    for number, options in enumerate(([], ["--flip"])):
+        out = tmp_path / f"submission{number}"
+        assert main([*command, *options, "--cityscapes-submission", str(out)]) == 0
+        assert sorted(path.name for path in out.iterdir()) == [
+            "frankfurt_000000_000019_pred.png",
+            "lindau_000000_000019_pred.png",
+        ]
+    assert main([*command, "--cityscapes-submission", str(tmp_path / "submission0")]) == 2
+    assert "is not empty" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from PIL import Image
 from polyscale.backbones import BackboneConfig
 from polyscale.cli.app import app
 from polyscale.config import validate
-from polyscale.crops.mix import TrainDataConfig
+from polyscale.crops import TrainDataConfig
 from polyscale.data.streets import write_streets
 from polyscale.decoders import DecoderConfig
 from polyscale.labels import LabelClass, LabelSpace

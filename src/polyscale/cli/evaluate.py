@@ -53,6 +53,10 @@ def evaluate_command(
         bool,
         typer.Option("--logits", help="With --report: keep logits of these images, so that the page can fuse anew."),
     ] = False,
+    cityscapes_submission: Annotated[
+        Path | None,
+        typer.Option("--cityscapes-submission", help="Also write label ids as Cityscapes' test server takes them."),
+    ] = None,
     device: DeviceOption = None,
     precision: PrecisionOption = Precision.float32,
     trust: TrustOption = None,
@@ -64,6 +68,7 @@ def evaluate_command(
     """
     wanted = parse_scales(scales)
     from polyscale.evaluation import Recording, evaluate
+    from polyscale.evaluation.submission import Submission
     from polyscale.models import load_checkpoint, read_metadata
     from polyscale.models.finding import find_network
 
@@ -73,6 +78,7 @@ def evaluate_command(
     where = find_network(checkpoint) if checkpoint.is_dir() else checkpoint  # no results beside a network that ships
     folder = out or where.parent / "evaluation" / "-".join(filter(None, (where.stem, Path(name).name, chosen)))
     check_folder(folder)
+    keep = None if cityscapes_submission is None else Submission(cityscapes_submission, opened).add
     network = load_checkpoint(checkpoint, trust=trust or ())
     details = {"checkpoint": str(checkpoint), "data": name, "split": chosen, "checkpoint_info": metadata.info}
     recording = Recording(folder, gallery, logits) if report else None
@@ -93,6 +99,7 @@ def evaluate_command(
             details=details,
             progress=progress if main else None,
             recording=recording,
+            keep=keep,
         )
     _leave()
     if not main:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from polyscale.crops.centroids import Centroids, class_centroids
     from polyscale.crops.loader import Batch, BatchPlan, TrainingCrops, build_loader
-    from polyscale.crops.mix import MixConfig, SourceConfig, TrainDataConfig, TrainingData, Weights, open_training_data
+    from polyscale.crops.mix import TrainingData, Weights, open_training_data
     from polyscale.crops.sampling import ClassUniformConfig, Draw, EpochSampler, SourceShare, shard
+    from polyscale.crops.sources import MixConfig, SourceConfig, TrainDataConfig
     from polyscale.crops.transforms import AugmentConfig, augment, augment_planes
 
 __all__ = [
@@ -48,9 +49,6 @@ _HOMES = {
         "build_loader",
     ),
     "mix": (
-        "MixConfig",
-        "SourceConfig",
-        "TrainDataConfig",
         "TrainingData",
         "Weights",
         "open_training_data",
@@ -61,6 +59,11 @@ _HOMES = {
         "EpochSampler",
         "SourceShare",
         "shard",
+    ),
+    "sources": (
+        "MixConfig",
+        "SourceConfig",
+        "TrainDataConfig",
     ),
     "transforms": (
         "AugmentConfig",

@@ -73,6 +73,7 @@ def evaluate(
     details: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
     recording: Recording | None = None,
+    keep: Callable[[str, Tensor], None] | None = None,
 ) -> Evaluation:
     """Score a network on a labelled data set, each image at its own size.
 
@@ -96,6 +97,7 @@ def evaluate(
         details: plain values to keep in the metadata, such as the checkpoint's name, the split, the pretraining.
         progress: called with (images done, images of this process) after each image.
         recording: also counts what a report needs, and writes it.
+        keep: called with each image's name and the network's own classes, (H, W) train ids on the device.
 
     Raises:
         UserError: an image has no mask, the classes are not those of the data, the scales do not suit the method, the
@@ -120,7 +122,7 @@ def evaluate(
         for name in row_names(model.method, ordered, flip, compare)
     }
     attention = AttentionTotals(space.names, own) if model.method not in ("single", "average") else None
-    pass_over = _Pass(model, ordered if compare else own, own, flip, autocast, rows, attention, recording)
+    pass_over = _Pass(model, ordered if compare else own, own, flip, autocast, rows, attention, recording, keep)
     if recording is not None:
         weighted = own if attention is not None else ()
         recording.start(
@@ -191,6 +193,7 @@ class _Pass:
     rows: Mapping[str, SegmentationScores]
     attention: AttentionTotals | None
     recording: Recording | None = None
+    keep: Callable[[str, Tensor], None] | None = None
 
     def score(self, sample: "Sample", images: Tensor, labels: Tensor, index: int) -> None:
         """Add one image (1, 3, H, W) with its labels (H, W) to every row."""
@@ -211,8 +214,8 @@ class _Pass:
                 if row == AVERAGE_PROBABILITIES and self.flip:
                     average = scores
         del views
-        if self.recording is None and not self.flip and "calibration" not in self.rows[FUSED].state():
-            self.rows[FUSED].update(top_class(fused.logits[0])[1], labels)
+        if self.recording is None and not self.flip and not self._calibrated:
+            self._count(name, fused.logits[0], labels)
             return
         result = fused.logits.softmax(1)[0]
         del fused
@@ -227,14 +230,22 @@ class _Pass:
                 self.rows[AVERAGE_WITH_FLIP].update(kept[AVERAGE_WITH_FLIP].classes, labels)
             del views, average
             result = (result + mirrored.logits.softmax(1)[0].flip(-1)) / 2
-        if self.recording is None or "calibration" in self.rows[FUSED].state():
-            self.rows[FUSED].update(result, labels)
-        else:
-            self.rows[FUSED].update(top_class(result)[1], labels)
+        self._count(name, result, labels)
         if self.recording is not None:
             kept[FUSED] = seen(result, probabilities=True)
             logits = result.clamp_min(torch.finfo(result.dtype).tiny).log()
             self.recording.add(index, name, sample.image, labels, kept, weights, logits, grids)
+
+    @property
+    def _calibrated(self) -> bool:
+        return "calibration" in self.rows[FUSED].state()
+
+    def _count(self, name: str, scores: Tensor, labels: Tensor) -> None:
+        """Add the network's own result; probabilities are read only where calibration is measured."""
+        classes = None if self._calibrated and self.keep is None else top_class(scores)[1]
+        self.rows[FUSED].update(scores if self._calibrated or classes is None else classes, labels)
+        if self.keep is not None and classes is not None:
+            self.keep(name, classes)
 
     def _seen(self, scores: Tensor, probabilities: bool) -> Seen:
         """The best class of each pixel; how sure it is only where that is recorded."""
