@@ -8,7 +8,6 @@ EfficientNet-Lite0 with the light decoder and 19 classes, scales 0.5, 1 and 2 of
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -61,7 +60,7 @@ def work_of(steps: set[str], what: str) -> Callable[[], Any]:
     def work() -> Any:
         with torch.inference_mode():
             if "strips" in steps:
-                return classify([network.on_grid(image, scales)], size)
+                return classify(network.maps(image, network.choose(scales))[0], size)
             confidence, labels = network(image, scales).logits.softmax(1).max(1)
             return labels.to(torch.uint8), confidence
 
@@ -111,4 +110,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -19,7 +19,7 @@ from typing import Any
 __all__ = ["Measured", "measure_here", "turn_about"]
 
 Measured = dict[str, float]
-"""seconds, user_seconds, system_seconds, page_faults (medians of one call), idle_mb, peak_mb, and the work's own."""
+"""seconds, user_seconds, system_seconds, page_faults (medians of one call), idle_mb, peak_mb, above_idle_mb."""
 
 
 def _now() -> tuple[float, float, float, int]:
@@ -28,7 +28,8 @@ def _now() -> tuple[float, float, float, int]:
 
 
 def _memory(field: str) -> float:
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
+    text = Path("/proc/self/status").read_text(encoding="utf-8")
+    lines = dict(line.split(":", 1) for line in text.splitlines())
     return int(lines[field].split()[0]) / 1024
 
 

@@ -44,6 +44,11 @@ class SingleScale(MultiScale):
         view = look(self.segmenter, images, scales[0])
         return Fused(view.logits, view.aux, {1.0: view})
 
+    def maps(self, images: Tensor, scales: tuple[float, ...]) -> tuple[list[Tensor], dict[float, View]]:
+        """The logits on the segmenter's grid."""
+        view = look(self.segmenter, images, scales[0], grid=True)
+        return [view.logits], {1.0: view}
+
 
 class AveragePooling(MultiScale):
     """Mean of the probabilities over scales. It is trained at scale 1, where it equals one scale.
@@ -60,6 +65,11 @@ class AveragePooling(MultiScale):
 
     def __init__(self, segmenter: nn.Module, eval_scales: Sequence[float] = (0.5, 1.0, 2.0)) -> None:
         super().__init__(segmenter, (1.0,), eval_scales)
+
+    def maps(self, images: Tensor, scales: tuple[float, ...]) -> tuple[list[Tensor], dict[float, View]]:
+        """The logits of each scale on the segmenter's grid: enlarged once, where ``combine`` does so twice."""
+        views = {scale: look(self.segmenter, images, scale, grid=True) for scale in scales}
+        return [view.logits for view in views.values()], views
 
     def combine(self, images: Tensor, scales: tuple[float, ...]) -> Fused:
         """Look at each scale, and average."""

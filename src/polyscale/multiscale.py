@@ -53,12 +53,12 @@ def fuse(views: Mapping[float, View]) -> Fused:
     return _chain(views, shrink=True)
 
 
-def fuse_on_grid(views: Mapping[float, View], size: Sequence[int]) -> Fused:
+def fuse_on_grid(views: Mapping[float, View], size: Sequence[int] | None = None) -> Fused:
     """The fast mode: chain views on the finest one's own grid, and resize the result, once, to ``size``.
 
     Args:
         views: scale -> view on the segmenter's grid; 1 must be among the scales.
-        size: (H, W) of the result.
+        size: (H, W) of the result; None leaves it on the grid.
 
     Returns:
         Logits and auxiliary logits at ``size``, and the views, finest first.
@@ -67,6 +67,8 @@ def fuse_on_grid(views: Mapping[float, View], size: Sequence[int]) -> Fused:
         ValueError: scale 1 is missing, or a view other than the finest has no attention.
     """
     fused = _chain(views, shrink=False)
+    if size is None:
+        return fused
     return Fused(resize(fused.logits, size), None if fused.aux is None else resize(fused.aux, size), fused.views)
 
 
@@ -170,6 +172,20 @@ class MultiScale(nn.Module):
         """Look at each of ``scales``, finest first as ``choose`` gives them, and combine the views."""
         raise NotImplementedError
 
+    def maps(self, images: Tensor, scales: tuple[float, ...]) -> tuple[list[Tensor], dict[float, View]]:
+        """What ``strips.classify`` makes the result of, without logits at the image's size where a method can do so.
+
+        Args:
+            images: (N, 3, H, W), RGB in [0, 1].
+            scales: as for ``combine``.
+
+        Returns:
+            Logits (N, C, h, w) on any grid, whose mean probability at the image's size is that of the result, and the
+            views as ``combine`` leaves them.
+        """
+        fused = self.combine(images, scales)
+        return [fused.logits], fused.views
+
     def choose(self, scales: Sequence[float] | None = None) -> tuple[float, ...]:
         """The scales to look at, finest first: those asked for, or ``eval_scales``.
 
@@ -241,12 +257,22 @@ class HierarchicalMultiScale(MultiScale):
 
     def combine(self, images: Tensor, scales: tuple[float, ...]) -> Fused:
         """Look at each scale, and fuse."""
+        views = self._look(images, scales)
+        return fuse_on_grid(views, images.shape[-2:]) if self.fast else fuse(views)
+
+    def maps(self, images: Tensor, scales: tuple[float, ...]) -> tuple[list[Tensor], dict[float, View]]:
+        """The fused logits, with ``fast`` on the grid of the finest view."""
+        views = self._look(images, scales)
+        fused = fuse_on_grid(views) if self.fast else fuse(views)
+        return [fused.logits], fused.views
+
+    def _look(self, images: Tensor, scales: tuple[float, ...]) -> dict[float, View]:
         # Coarsest first: batch-norm statistics are updated in the order of the published training.
         finest, *coarser = scales
         views = {scale: look(self.segmenter, images, scale, grid=self.fast) for scale in reversed(coarser)}
         plain = getattr(self.segmenter, "without_attention", self.segmenter) if self.skip_finest else self.segmenter
         views[finest] = look(plain, images, finest, grid=self.fast)
-        return fuse_on_grid(views, images.shape[-2:]) if self.fast else fuse(views)
+        return views
 
     def weights(self, views: Mapping[float, View]) -> dict[float, Tensor]:
         """The products of attentions down the chain; see ``chained_weights``."""

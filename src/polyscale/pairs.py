@@ -45,7 +45,18 @@ class PairwiseMultiScale(MultiScale):
         self.fast = fast
 
     def combine(self, images: Tensor, scales: tuple[float, ...]) -> Fused:
-        """Look at each scale, and fuse. The finest view has no attention: there is none finer to compare with."""
+        """Look at each scale, and fuse."""
+        views = self._look(images, scales)
+        return fuse_on_grid(views, images.shape[-2:]) if self.fast else fuse(views)
+
+    def maps(self, images: Tensor, scales: tuple[float, ...]) -> tuple[list[Tensor], dict[float, View]]:
+        """The fused logits, with ``fast`` on the grid of the finest view."""
+        views = self._look(images, scales)
+        fused = fuse_on_grid(views) if self.fast else fuse(views)
+        return [fused.logits], fused.views
+
+    def _look(self, images: Tensor, scales: tuple[float, ...]) -> dict[float, View]:
+        """A view of each scale; the finest has no attention, as there is none finer to compare with."""
         # Coarsest first: batch-norm statistics are updated in the order of the published training.
         order = tuple(reversed(scales))
         views = {scale: look(self.segmenter, images, scale, features=True, grid=self.fast) for scale in order}
@@ -56,8 +67,7 @@ class PairwiseMultiScale(MultiScale):
             attention = self.head(torch.cat([own, resize(other, own.shape[-2:])], dim=1))
             attention = attention.float() if attention.dtype in (torch.float16, torch.bfloat16) else attention
             views[scale] = views[scale]._replace(attention=resize(attention, views[scale].logits.shape[-2:]))
-        views = {scale: view._replace(features=None) for scale, view in views.items()}
-        return fuse_on_grid(views, images.shape[-2:]) if self.fast else fuse(views)
+        return {scale: view._replace(features=None) for scale, view in views.items()}
 
     def weights(self, views: Mapping[float, View]) -> dict[float, Tensor]:
         """The products of attentions down the chain; see ``chained_weights``."""

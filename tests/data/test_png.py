@@ -31,6 +31,16 @@ def test_pillow_reads_the_indices_and_colours_that_were_written(tmp_path, bits, 
     np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), indices)
 
 
+@pytest.mark.parametrize("kind", ["noise", "flat"])
+def test_without_a_palette_it_is_grey(kind):
+    values = (
+        np.random.default_rng(0).integers(0, 256, (9, 13), dtype=np.uint8) if kind == "noise" else np.full((9, 13), 7)
+    )
+    picture = Image.open(io.BytesIO(encode_index_png(values.astype(np.uint8), None)))
+    assert picture.mode == "L"
+    np.testing.assert_array_equal(np.array(picture), values)
+
+
 @pytest.mark.parametrize("settings", [{}, {"compress_type": zlib.Z_RLE}, {"compress_type": zlib.Z_FILTERED}])
 def test_with_ignored_pixels_labels_are_smaller_than_pillow_makes_them_as_quickly(tmp_path, settings):
     labels = draw_scene(0, 0, (1024, 2048)).labels.copy()

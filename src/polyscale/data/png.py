@@ -20,17 +20,18 @@ __all__ = ["encode_index_png", "write_index_png"]
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PALETTE = 3  # colour type
+_GREY, _PALETTE = 0, 3  # colour types
 _UP = 2  # row filter
 
 
-def write_index_png(path: str | Path, indices: Array, palette: Array) -> None:
+def write_index_png(path: str | Path, indices: Array, palette: Array | None) -> None:
     """Write an index picture; it appears whole or not at all.
 
     Args:
         path: where to.
         indices: (H, W), each below ``len(palette)``.
-        palette: (K, 3) RGB, K at most 256. With K at most 16 a pixel takes 4 bits rather than 8.
+        palette: (K, 3) RGB, K at most 256. With K at most 16 a pixel takes 4 bits rather than 8. None writes a grey
+            picture of 8 bits.
 
     Raises:
         UserError: the file cannot be written.
@@ -39,18 +40,19 @@ def write_index_png(path: str | Path, indices: Array, palette: Array) -> None:
         temporary.write_bytes(encode_index_png(indices, palette))
 
 
-def encode_index_png(indices: Array, palette: Array) -> bytes:
+def encode_index_png(indices: Array, palette: Array | None) -> bytes:
     """The bytes of ``write_index_png``."""
     height, width = indices.shape
-    bits = 4 if len(palette) <= 16 else 8
+    bits = 4 if palette is not None and len(palette) <= 16 else 8
+    kind = _GREY if palette is None else _PALETTE
     rows = indices if bits == 8 else _packed(indices)
     difference = rows.copy()
     difference[1:] -= rows[:-1]
     return b"".join(
         (
             _SIGNATURE,
-            _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, _PALETTE, 0, 0, 0)),
-            _chunk(b"PLTE", palette.tobytes()),
+            _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)),
+            b"" if palette is None else _chunk(b"PLTE", palette.tobytes()),
             _chunk(b"IDAT", _compressed(difference)),
             _chunk(b"IEND", b""),
         )

@@ -10,6 +10,7 @@ from PIL import Image
 
 from polyscale import pictures
 from polyscale.data.masks import write_mask
+from polyscale.data.png import write_index_png
 from polyscale.errors import UserError
 from polyscale.files import write_atomically
 from polyscale.labels import LabelSpace
@@ -81,26 +82,24 @@ class Prediction:
         """
         check_outputs(outputs)
         folder = Path(folder)
-        files: list[tuple[Path, Image.Image]] = []
-        written = []
+        written: list[Path] = []
         if "labels" in outputs:
             written.append(folder / "labels" / f"{name}.png")
-            write_mask(written[0], self.labels, self.label_space)
+            write_mask(written[-1], self.labels, self.label_space)
         if "overlay" in outputs:
             suffix = "jpg" if max(self.labels.shape) <= _LONGEST_JPEG else "png"
-            files.append((folder / "overlay" / f"{name}.{suffix}", self.overlay()))
-        if "confidence" in outputs:
-            files.append((folder / "confidence" / f"{name}.png", self.confidence_image()))
-        if "attention" in outputs:
-            files += [
-                (folder / "attention" / f"{name}_{scale:g}x.png", self.attention_image(scale))
-                for scale in self.attention
-            ]
-        for path, picture in files:
-            with write_atomically(path) as temporary:
+            written.append(folder / "overlay" / f"{name}.{suffix}")
+            with write_atomically(written[-1]) as temporary:
                 # Full colour resolution in JPEG (PNG takes no notice): thin classes would lose their colour otherwise.
-                picture.save(temporary, quality=92, subsampling=0)
-        return [*written, *(path for path, _ in files)]
+                self.overlay().save(temporary, quality=92, subsampling=0)
+        if "confidence" in outputs:
+            written.append(folder / "confidence" / f"{name}.png")
+            write_index_png(written[-1], pictures.to_grey8(self.confidence), None)
+        if "attention" in outputs:
+            for scale, weight in self.attention.items():
+                written.append(folder / "attention" / f"{name}_{scale:g}x.png")
+                write_index_png(written[-1], pictures.to_grey8(weight), pictures.heat_palette())
+        return written
 
 
 def check_outputs(outputs: Sequence[str]) -> None:
