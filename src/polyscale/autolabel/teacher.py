@@ -66,5 +66,5 @@ class Teacher:
             UserError: one image does not fit into memory, or the network's output is not finite.
         """
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).contiguous().float() / 255
-        confidence, classes = self._looker.look(pixels, self.scales, self.flip).probabilities.max(dim=1)
-        return Looked(classes.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy())
+        found = self._looker.classify(pixels, self.scales, self.flip)
+        return Looked(found.labels.cpu().numpy(), found.confidence.cpu().numpy())

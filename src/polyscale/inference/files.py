@@ -90,7 +90,7 @@ def predict_files(
     failures: list[Failure] = []
     for number, item in enumerate(found, start=1):
         try:
-            prediction = predictor.predict(read_image(item.path), chosen, flip)
+            prediction = predictor.predict(read_image(item.path), chosen, flip, probabilities=False)
         except UserError as error:
             failures.append(Failure(item.path, str(error)))
             if report is not None:

@@ -29,8 +29,8 @@ class Prediction:
 
     labels: np.ndarray[Any, np.dtype[np.uint8]]
     """Most probable class, (H, W) train ids 0 .. C-1."""
-    probabilities: np.ndarray[Any, np.dtype[np.float32]]
-    """Class probabilities, (C, H, W), summing to 1 over the classes."""
+    probabilities: np.ndarray[Any, np.dtype[np.float32]] | None
+    """Class probabilities, (C, H, W), summing to 1 over the classes; None where nobody asked for them."""
     confidence: np.ndarray[Any, np.dtype[np.float32]]
     """Probability of the most probable class, (H, W) in [1/C, 1]."""
     attention: Mapping[float, np.ndarray[Any, np.dtype[np.float32]]]

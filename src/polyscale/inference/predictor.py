@@ -82,19 +82,27 @@ class Predictor:
         """Where it computes."""
         return self.looker.device
 
-    def predict(self, image: ImageLike, scales: Sequence[float] | None = None, flip: bool = False) -> Prediction:
+    def predict(
+        self,
+        image: ImageLike,
+        scales: Sequence[float] | None = None,
+        flip: bool = False,
+        probabilities: bool = True,
+    ) -> Prediction:
         """Predict one image, at its own size whatever that is.
 
         Args:
             image: see ``ImageLike``. Grey, RGBA, CMYK and 16-bit images become RGB; EXIF rotation is applied.
             scales: the scales to look at, 1 among them; by default the network's ``eval_scales``.
             flip: also look at the mirrored image and average both results.
+            probabilities: give those of all classes. Without them it is quicker, and a large image takes a fraction of
+                the memory; averages over scales may differ by rounding.
 
         Raises:
             UserError: an image that cannot be read, scales that the network cannot take, too little memory for its
                 size, or a network whose output is not finite.
         """
-        return self.predict_batch([image], scales, flip)[0]
+        return self.predict_batch([image], scales, flip, probabilities=probabilities)[0]
 
     def predict_batch(
         self,
@@ -102,6 +110,7 @@ class Predictor:
         scales: Sequence[float] | None = None,
         flip: bool = False,
         batch_size: int = 8,
+        probabilities: bool = True,
     ) -> list[Prediction]:
         """Predict several images, in order; neighbours of one size go through the network together.
 
@@ -110,24 +119,34 @@ class Predictor:
             scales: as for ``predict``.
             flip: as for ``predict``.
             batch_size: how many go through the network at once; halved where memory does not suffice.
+            probabilities: as for ``predict``.
         """
         chosen = self.looker.choose(scales)
         predictions: list[Prediction] = []
         for _, group in groupby(map(_as_tensor, images), key=lambda pair: pair[1].shape):
             alike = list(group)
             for first in range(0, len(alike), batch_size):
-                predictions += self._predict(alike[first : first + batch_size], chosen, flip)
+                predictions += self._predict(alike[first : first + batch_size], chosen, flip, probabilities)
         return predictions
 
     def _predict(
-        self, images: Sequence[tuple[Tensor, np.ndarray[Any, np.dtype[np.uint8]]]], scales: Sequence[float], flip: bool
+        self,
+        images: Sequence[tuple[Tensor, np.ndarray[Any, np.dtype[np.uint8]]]],
+        scales: Sequence[float],
+        flip: bool,
+        wanted: bool,
     ) -> list[Prediction]:
-        probabilities, weights = self.looker.look(torch.stack([pixels for pixels, _ in images]), scales, flip)
-        confidence, labels = probabilities.max(dim=1)
+        pixels = torch.stack([pixels for pixels, _ in images])
+        probabilities = None
+        if wanted:
+            probabilities, weights = self.looker.look(pixels, scales, flip)
+            confidence, labels = probabilities.max(dim=1)
+        else:
+            labels, confidence, weights = self.looker.classify(pixels, scales, flip)
         return [
             Prediction(
                 labels=labels[k].to(torch.uint8).cpu().numpy(),
-                probabilities=probabilities[k].cpu().numpy(),
+                probabilities=None if probabilities is None else probabilities[k].cpu().numpy(),
                 confidence=confidence[k].cpu().numpy(),
                 attention={scale: weight[k].cpu().numpy() for scale, weight in weights.items()},
                 label_space=self.label_space,

@@ -31,7 +31,7 @@ _Module = TypeVar("_Module", bound=nn.Module)
 _PROBE_SIDE = 64
 
 
-def prepare_for_use(model: _Module, channels_last: bool = False) -> _Module:
+def prepare_for_use(model: _Module, channels_last: bool = True) -> _Module:
     """A copy of a network for prediction only: in evaluation mode, without gradients, batch norms folded.
 
     Results differ by rounding (about 1e-5 of the largest logit), so what must be equal to the last bit is not prepared.
@@ -113,12 +113,19 @@ def fold_batch_norms(model: _Module) -> _Module:
     folded = {}
     for conv, norm in recorder.pairs():
         _fold(conv, norm)
-        folded[norm] = norm.act if isinstance(norm, BatchNormAct2d) else nn.Identity()
+        folded[norm] = _in_place(norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if child in folded:
                 setattr(parent, name, folded[child])
     return model
+
+
+def _in_place(activation: nn.Module) -> nn.Module:
+    """The activation, writing over what it reads: nothing else reads the convolution before it."""
+    if isinstance(activation, nn.ReLU | nn.ReLU6 | nn.SiLU | nn.Hardswish | nn.LeakyReLU):
+        activation.inplace = True
+    return activation
 
 
 def _fold(conv: nn.Conv2d, norm: _BatchNorm) -> None:
