@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from polyscale.attention import AttentionOverViews, ViewAttention, statistics
+from polyscale.attention import AttentionOverViews, ViewAttention, disagreement, statistics, surroundings
 from polyscale.baselines import average_logits
 from polyscale.multiscale import View
 from polyscale.views import at_input_sizes
@@ -38,8 +38,31 @@ def test_statistics_by_hand() -> None:
     top = math.e**2 / (math.e**2 + 2)
     rest = (1 - top) / 2
     entropy = -(top * math.log(top) + 2 * rest * math.log(rest)) / math.log(3)
-    torch.testing.assert_close(found[:, 0], torch.tensor([top, rest, rest, entropy, top - rest]))
-    torch.testing.assert_close(found[:, 1], torch.tensor([1 / 3, 1 / 3, 1 / 3, 1.0, 0.0]))
+    height, spread = math.log(math.e**2 + 2) / 5, math.sqrt(8 / 9) / 5
+    expected = [top, rest, rest, entropy, top - rest, height, 4 / 3 / 5, spread]
+    torch.testing.assert_close(found[:, 0], torch.tensor(expected))
+    torch.testing.assert_close(found[:, 1], torch.tensor([1 / 3, 1 / 3, 1 / 3, 1.0, 0.0, math.log(3) / 5, 0.0, 0.0]))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 40), (20, 31)])
+def test_surroundings_are_means_of_what_lies_inside(size: tuple[int, int]) -> None:
+    x = torch.randn(1, 2, *size, generator=torch.Generator().manual_seed(0))
+    found = surroundings(x)
+    assert found.shape == (1, 6, *size)
+    for number, side in enumerate((3, 13), start=1):
+        for row, column in {(0, 0), (size[0] - 1, size[1] // 2)}:
+            half = side // 2
+            window = x[..., max(0, row - half) : row + half + 1, max(0, column - half) : column + half + 1]
+            mean = found[0, 2 * number : 2 * number + 2, row, column]
+            torch.testing.assert_close(mean, window.mean((2, 3))[0])
+
+
+def test_disagreement_by_hand() -> None:
+    p, q = torch.tensor([0.5, 0.5]).reshape(1, 2, 1, 1), torch.tensor([0.9, 0.1]).reshape(1, 2, 1, 1)
+    there = 0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1)
+    back = 0.9 * math.log(0.9 / 0.5) + 0.1 * math.log(0.1 / 0.5)
+    torch.testing.assert_close(disagreement(p, q).flatten(), torch.tensor([there, back, 0.5, 0.8]))
+    torch.testing.assert_close(disagreement(p, p).flatten(), torch.tensor([0.0, 0.0, 0.5, 0.0]))
 
 
 @pytest.mark.parametrize("maps", [1, 5])

@@ -1,12 +1,13 @@
 """Attention that is learnt after plain training, and reads the views themselves.
 
 The published head reads one scale's features: what a place looks like. This one reads what two views *say* of it: the
-class probabilities, the entropy and the margin of a scale and of the finer result. Where they disagree, that tells
-more, and nothing is needed of a network but its logits. The chain is the published one, and it starts as the average:
+class probabilities, how sure the view is, and the same of what lies around. Where they disagree, that tells more, and
+nothing is needed of a network but its logits. The chain is the published one, and it starts as the average:
 
-    fused <- a * L_s + (1 - a) * fused,    a = sigmoid(head(L_s, fused) + logit(1 / k)) at the k-th scale of the chain
+    fused <- a * L_s + (1 - a) * fused,    a = sigmoid(head(what L_s says, what the finer views say) + logit(1 / k))
 
-With the head's last layer at zero each of k scales counts 1 / k. There may be one map, or one for each class.
+at the k-th scale of the chain. With the head's last layer at zero each of k scales counts 1 / k. There may be one map,
+or one for each class. The head looks at each point by itself, so it can be learnt from a few points of each image.
 """
 
 import math
@@ -14,31 +15,63 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from polyscale.multiscale import MultiScale, chained_weights
 from polyscale.views import Fused, View, look, resize
 
-__all__ = ["AttentionOverViews", "ViewAttention", "statistics"]
+__all__ = ["AttentionOverViews", "ViewAttention", "disagreement", "statistics", "surroundings"]
+
+WINDOWS = (3, 13)
+"""Sides of what lies around a point, in points of a grid a quarter of the image's size."""
 
 
 def statistics(logits: Tensor) -> Tensor:
-    """What a view says: class probabilities, entropy, and margin between the two most probable classes.
+    """What a view says: class probabilities, and five measures of how sure it is.
 
     Args:
         logits: (N, C, h, w).
 
     Returns:
-        (N, C + 2, h, w) in [0, 1]; the entropy is divided by log C.
+        (N, C + 5, h, w): probabilities, entropy divided by log C, margin between the two most probable classes, each in
+        [0, 1]; then of the logits, divided by 5: log-sum-exp, largest less mean, standard deviation.
     """
     log_probabilities = logits.log_softmax(1)
     probabilities = log_probabilities.exp()
     entropy = -(probabilities * log_probabilities).sum(1, keepdim=True) / math.log(max(logits.shape[1], 2))
     best = probabilities.topk(min(2, logits.shape[1]), dim=1).values
-    return torch.cat([probabilities, entropy, best[:, :1] - best[:, 1:].sum(1, keepdim=True)], dim=1)
+    margin = best[:, :1] - best[:, 1:].sum(1, keepdim=True)
+    height = logits.logsumexp(1, keepdim=True)
+    peak = logits.amax(1, keepdim=True) - logits.mean(1, keepdim=True)
+    spread = logits.std(1, keepdim=True, correction=0)
+    return torch.cat([probabilities, entropy, margin, height / 5, peak / 5, spread / 5], dim=1)
+
+
+def surroundings(x: Tensor) -> Tensor:
+    """Each point and the means of what lies around it, (N, D, h, w) to (N, 3 D, h, w)."""
+    around = [x]
+    for side in WINDOWS:
+        # Along the columns, then along the rows: the same mean at a fraction of the cost.
+        mean = functional.avg_pool2d(x, (side, 1), 1, (side // 2, 0), count_include_pad=False)
+        around.append(functional.avg_pool2d(mean, (1, side), 1, (0, side // 2), count_include_pad=False))
+    return torch.cat(around, dim=1)
+
+
+def disagreement(coarse: Tensor, finer: Tensor) -> Tensor:
+    """How far two sets of class probabilities (N, C, h, w) differ.
+
+    Returns:
+        (N, 4, h, w): the divergence of Kullback and Leibler in both directions, at most 5 each; the probability that
+        both draw the same class; the sum of absolute differences.
+    """
+    p, q = coarse.clamp_min(1e-6), finer.clamp_min(1e-6)
+    ratio = p.log() - q.log()
+    measures = [p * ratio, -q * ratio, p * q, (p - q).abs()]
+    return torch.stack([measure.sum(1) for measure in measures], dim=1).clamp_max(5)
 
 
 class ViewAttention(nn.Module):
-    """Two views to the trust in the coarser one.
+    """What two views say, to the trust in the coarser one.
 
     Args:
         num_classes: C.
@@ -47,30 +80,28 @@ class ViewAttention(nn.Module):
         features: channels of the decoder's features that are read as well, from each view; 0 for none.
     """
 
-    def __init__(self, num_classes: int, channels: int = 64, maps: int = 1, features: int = 0) -> None:
+    def __init__(self, num_classes: int, channels: int = 48, maps: int = 1, features: int = 0) -> None:
         super().__init__()
+        self.num_classes = num_classes
+        self.known = (num_classes + 5) * (1 + len(WINDOWS)) + features
         last = nn.Conv2d(channels, maps, 1)
         nn.init.zeros_(last.weight)
         assert last.bias is not None
         nn.init.zeros_(last.bias)
         self.layers = nn.Sequential(
-            nn.Conv2d(2 * (num_classes + 2 + features), channels, 3, padding=1, bias=False),
+            nn.Conv2d(2 * self.known + 4, channels, 1, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
-            # What lies around: a depthwise layer that reaches four grid points.
-            nn.Conv2d(channels, channels, 5, padding=4, dilation=2, groups=channels, bias=False),
             nn.Conv2d(channels, channels, 1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
             last,
         )
 
     def forward(self, coarse: Tensor, finer: Tensor) -> Tensor:
-        """What is known of each view, (N, C + 2 + F, h, w), to (N, maps, h, w); 0 trusts all scales alike."""
-        trust: Tensor = self.layers(torch.cat([coarse, finer], dim=1))
+        """What is known of each, (N, 3 (C + 5) + F, h, w), to (N, maps, h, w); 0 trusts all scales alike."""
+        differ = disagreement(coarse[:, : self.num_classes], finer[:, : self.num_classes])
+        trust: Tensor = self.layers(torch.cat([coarse, finer, differ], dim=1))
         return trust
 
 
@@ -117,29 +148,38 @@ class AttentionOverViews(MultiScale):
         Returns:
             Logits (N, C, H, W), and the views with their attention, finest first.
         """
-        finest, *coarser = sorted(views, reverse=True)
-        # A quarter of the image's size is enough for the attention; some networks give logits at the image's own.
+        fused = self.chain(views, self.known(views, size))
+        aux = None if fused.aux is None else resize(fused.aux, size)
+        return Fused(resize(fused.logits, size), aux, fused.views)
+
+    def known(self, views: Mapping[float, View], size: Sequence[int]) -> dict[float, Tensor]:
+        """What the head may know of each view of an image of ``size``: scale -> (N, 3 (C + 5) + F, gh, gw).
+
+        The grid is that of scale 1, at most a quarter of the image's size: some networks give logits at the image's
+        own. A view finer than the grid is averaged over its points, not sampled. No gradient comes back from here: a
+        view learns to be right, not to be trusted.
+        """
         grid = [min(side, -(-whole // 4)) for side, whole in zip(views[1.0].logits.shape[-2:], size, strict=True)]
-        fused, aux, features = views[finest].logits, views[finest].aux, views[finest].features
+        known = {s: surroundings(_onto(statistics(view.logits.detach()), grid)) for s, view in views.items()}
+        if self.reads_features:
+            for scale, view in views.items():
+                assert view.features is not None, "the segmenter gives no features"
+                known[scale] = torch.cat([known[scale], _onto(view.features.detach().float(), grid)], dim=1)
+        return known
+
+    def chain(self, views: Mapping[float, View], known: Mapping[float, Tensor]) -> Fused:
+        """Fuse on the finest view's grid, with what ``known`` gives of each view."""
+        finest, *coarser = sorted(views, reverse=True)
+        fused, aux, finer = views[finest].logits, views[finest].aux, known[finest]
         done = {finest: views[finest]._replace(attention=None, features=None)}
         for number, scale in enumerate(coarser, start=2):
             view = views[scale]
-            known = [self._read(x, kept, grid) for x, kept in ((view.logits, view.features), (fused, features))]
-            attention = (self.head(*known).float() - math.log(number - 1)).sigmoid()
+            attention = (self.head(known[scale], finer).float() - math.log(number - 1)).sigmoid()
             fused = _blend(fused, view.logits, attention)
             aux = None if aux is None or view.aux is None else _blend(aux, view.aux, attention.mean(1, keepdim=True))
-            features = view.features
+            finer = finer + (known[scale] - finer) / number
             done[scale] = view._replace(attention=resize(attention, view.logits.shape[-2:]), features=None)
-        return Fused(resize(fused, size), None if aux is None else resize(aux, size), done)
-
-    def _read(self, logits: Tensor, features: Tensor | None, grid: Sequence[int]) -> Tensor:
-        """What the head reads of a view. Views finer than the grid are averaged over its pixels, not sampled."""
-        # Detached: a view learns to be right, not to be trusted.
-        read = _onto(statistics(logits.detach()), grid)
-        if not self.reads_features:
-            return read
-        assert features is not None, "the segmenter gives no features"
-        return torch.cat([read, _onto(features.detach().float(), grid)], dim=1)
+        return Fused(fused, aux, done)
 
     def weights(self, views: Mapping[float, View]) -> dict[float, Tensor]:
         """The products of attentions down the chain; see ``chained_weights``."""
@@ -159,5 +199,5 @@ def _blend(fused: Tensor, logits: Tensor, attention: Tensor) -> Tensor:
 def _onto(x: Tensor, grid: Sequence[int]) -> Tensor:
     height, width = x.shape[-2:]
     if height > grid[0] or width > grid[1]:
-        return nn.functional.adaptive_avg_pool2d(x, (grid[0], grid[1]))
+        return functional.adaptive_avg_pool2d(x, (grid[0], grid[1]))
     return resize(x, grid)

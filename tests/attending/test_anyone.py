@@ -11,7 +11,7 @@ from polyscale.data import StreetsConfig, open_data
 from polyscale.errors import UserError
 from polyscale.models import load_checkpoint
 
-SETTINGS = AttendConfig(epochs=1, channels=8, variants=1, batch_size=2)
+SETTINGS = AttendConfig(epochs=1, channels=8, pixels=50, batch_size=16)
 OPTIONS = {"in_channels": 3, "out_channels": 9, "kernel_size": 5, "padding": 2}
 NONE, ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
@@ -40,7 +40,7 @@ def test_the_checkpoint_is_built_again_only_with_trust(tmp_path: Path) -> None:
 
 def test_without_a_folder_it_stays_in_memory() -> None:
     result = attend(
-        nn.Conv2d(**OPTIONS), streets("train"), held_out=streets("val"), settings={"epochs": 1, "variants": 1},
+        nn.Conv2d(**OPTIONS), streets("train"), held_out=streets("val"), settings={"epochs": 1, "pixels": 50},
         mean=NONE, std=ONE, device="cpu",
     )  # fmt: skip
     assert result.best is None

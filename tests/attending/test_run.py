@@ -10,17 +10,21 @@ import torch
 from polyscale.attending import AttendConfig, attend_network
 from polyscale.attending import run as module
 from polyscale.attending.controls import controls
-from polyscale.attending.learn import scale_sets
+from polyscale.attending.judge import Judgement
+from polyscale.attending.learn import class_weights, scale_sets
+from polyscale.attending.pixels import CachedPixels
+from polyscale.attention import statistics, surroundings
 from polyscale.baselines import AveragePooling, average_logits, average_probabilities
 from polyscale.data import StreetsConfig, open_data
 from polyscale.data.streets import STREETS
 from polyscale.errors import UserError
+from polyscale.metrics.bootstrap import Difference
 from polyscale.models import ModelConfig, MultiScaleConfig, build_model
 from polyscale.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from polyscale.views import View, look
 
 TINY: dict[str, Any] = {"backbone": {"name": "tiny"}, "decoder": {"kind": "light", "light_channels": 8}}
-SETTINGS = AttendConfig(epochs=1, channels=8, variants=2, batch_size=2)
+SETTINGS = AttendConfig(epochs=1, channels=8, pixels=100, batch_size=32)
 
 
 def streets(count: int, split: str = "train") -> Any:
@@ -48,66 +52,84 @@ def test_the_segmenter_stays_bit_identical_and_the_result_loads(checkpoint: Chec
 
 
 def test_what_does_not_beat_averaging_is_not_kept(checkpoint: Checkpoint, tmp_path: Path, monkeypatch: Any) -> None:
-    def spoil(model: Any, *_: Any) -> None:
-        torch.nn.init.normal_(model.head.layers[-1].weight, std=100)
-
-    monkeypatch.setattr(module, "learn", spoil)
+    level = Judgement({"attention": 0.51, "average of logits": 0.5}, Difference(0.01, -0.01, 0.03), 6)
+    monkeypatch.setattr(module, "judge", lambda *_: level)
     result = attend_network(checkpoint, streets(4), streets(6, "val"), tmp_path, SETTINGS, "cpu")
     assert not result.judgement.keep
     assert isinstance(load_checkpoint(result.best).model, AveragePooling)
 
 
-def test_it_learns_to_trust_the_right_scale(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    """A segmenter that is right at scale 1 and noisy elsewhere: averaging loses what attention finds."""
-    data = streets(8)
-    settings = AttendConfig(epochs=25, channels=16, variants=1, batch_size=2, lr=1e-2, scales=(0.5, 1.0))
+def test_it_learns_to_trust_the_right_scale(checkpoint: Checkpoint, tmp_path: Path, monkeypatch: Any) -> None:
+    """A segmenter that is right at scale 1 and wrong, and surer, at 0.5: averaging loses what attention finds."""
+    data = {split: streets(8, split) for split in ("train", "val")}
+    truths = [torch.from_numpy(data[split].read(index).labels) for split in data for index in range(8)]
+    images = [torch.from_numpy(data[split].read(index).image) for split in data for index in range(8)]
 
-    def known(self: Any, index: int, variant: int) -> dict[str, torch.Tensor]:
-        sample = self.data.read(index)
-        assert sample.labels is not None
-        labels = torch.from_numpy(sample.labels)
+    def known(model: Any, image: torch.Tensor, scales: tuple[float, ...]) -> dict[float, View]:
+        labels = next(truth for truth, other in zip(truths, images, strict=True) if torch.equal(image, other))
         truth = torch.nn.functional.one_hot(labels.clamp(max=8).long(), 9).permute(2, 0, 1)[None].float()
-        wrong = truth.roll(1, 1)
-        grid = torch.nn.functional.interpolate(wrong, size=(8, 12))
-        full = torch.nn.functional.interpolate(truth, size=(16, 24))
-        return {"labels": labels, "1": (2 * full).half(), "0.5": (3 * grid).half()}
+        coarse = torch.nn.functional.interpolate(truth.roll(1, 1), size=(8, 12))
+        return {1.0: View(2 * truth), 0.5: View(3 * coarse)}
 
-    monkey = pytest.MonkeyPatch()
-    monkey.setattr("polyscale.attending.views.CachedViews._look", known)
-    try:
-        result = attend_network(checkpoint, data, streets(4, "val"), tmp_path, settings, "cpu")
-    finally:
-        monkey.undo()
+    monkeypatch.setattr("polyscale.attending.pixels.grid_views", known)
+    monkeypatch.setattr("polyscale.attending.judge.grid_views", known)
+    settings = AttendConfig(epochs=60, channels=16, pixels=200, batch_size=128, lr=1e-2, scales=(0.5, 1.0))
+    result = attend_network(checkpoint, data["train"], data["val"], tmp_path, settings, "cpu")
     scores = result.judgement.mean_iou
     assert scores["attention"] > scores["average of logits"] + 0.1
     assert result.judgement.keep
 
 
-def test_a_run_that_was_stopped_ends_the_same(checkpoint: Checkpoint, tmp_path: Path, monkeypatch: Any) -> None:
-    whole = attend_network(checkpoint, streets(4), streets(3, "val"), tmp_path / "whole", SETTINGS, "cpu")
-    looks: list[int] = []
+def test_a_run_that_was_stopped_ends_the_same(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    whole = attend_network(checkpoint, streets(8), streets(3, "val"), tmp_path / "whole", SETTINGS, "cpu")
 
     def stop(what: str, done: int, total: int) -> None:
-        looks.append(done)
         if done == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        attend_network(checkpoint, streets(4), streets(3, "val"), tmp_path / "cut", SETTINGS, "cpu", stop)
+        attend_network(checkpoint, streets(8), streets(3, "val"), tmp_path / "cut", SETTINGS, "cpu", stop)
     files = sorted((tmp_path / "cut").rglob("*.safetensors"))
     assert len(files) == 5
     files[0].write_bytes(files[0].read_bytes()[:50])  # damaged by a full disk, say
-    again = attend_network(checkpoint, streets(4), streets(3, "val"), tmp_path / "cut", SETTINGS, "cpu")
+    again = attend_network(checkpoint, streets(8), streets(3, "val"), tmp_path / "cut", SETTINGS, "cpu")
     assert again.judgement == whole.judgement
     first, second = (load_checkpoint(result.best).model.state_dict() for result in (whole, again))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-def test_views_that_do_not_fit_on_disk_are_looked_at_again(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    none = SETTINGS.model_copy(update={"cache_gigabytes": 0.0})
-    first = attend_network(checkpoint, streets(4), streets(3, "val"), tmp_path / "a", none, "cpu")
-    second = attend_network(checkpoint, streets(4), streets(3, "val"), tmp_path / "b", SETTINGS, "cpu")
-    assert first.judgement == second.judgement
+def test_fewer_pixels_are_kept_where_there_is_less_space(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    model = module.with_attention(checkpoint, SETTINGS).eval()
+    bytes_taken = {}
+    for gigabytes in (1.0, 5e-5):
+        settings = SETTINGS.model_copy(update={"cache_gigabytes": gigabytes})
+        cached = CachedPixels(model, streets(4), settings, tmp_path / str(gigabytes))
+        for index in range(len(cached)):
+            cached.look_ahead(index)
+        pixels = cached.read()
+        several = [*(view.logits for view in pixels.views.values()), *pixels.known.values()]
+        bytes_taken[gigabytes] = sum(x.nbytes for x in several)
+    assert bytes_taken[5e-5] <= 50_000 < bytes_taken[1.0]
+
+
+def test_cached_pixels_are_the_maps_at_labelled_places(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Maps of the image's size that say where they are: a pixel's values name its place."""
+    model = module.with_attention(checkpoint, SETTINGS).eval()
+    data = streets(1)
+    labels = torch.from_numpy(data.read(0).labels)
+    height, width = labels.shape
+    place = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"))[None].float()
+    views = {s: View(place.repeat(1, 5, 1, 1)[:, :9]) for s in SETTINGS.scales}
+    monkeypatch.setattr("polyscale.attending.pixels.grid_views", lambda *_: views)
+    cached = CachedPixels(model, data, SETTINGS, tmp_path)
+    cached.look_ahead(0)
+    pixels = cached.read()
+    rows, columns = pixels.views[1.0].logits[:, :2, 0, 0].float().round().long().T
+    assert len({*zip(rows.tolist(), columns.tolist(), strict=True)}) == SETTINGS.pixels
+    assert torch.equal(labels[rows, columns].long(), pixels.labels.flatten())
+    assert int(pixels.labels.max()) < 9
 
 
 def test_controls_stand_beside_it(checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -120,10 +142,19 @@ def test_controls_stand_beside_it(checkpoint: Checkpoint, tmp_path: Path) -> Non
 @pytest.mark.parametrize("scales", [(0.5, 1.0, 2.0), (1.0, 2.0)])
 def test_controls_start_as_an_average_or_scale_one(scales: tuple[float, ...]) -> None:
     views = {s: View(torch.randn(2, 5, 6, 8)) for s in scales}
+    known = {s: surroundings(statistics(view.logits)) for s, view in views.items()}
     weights, temperatures, recalibration = controls(5, (0.5, 1.0, 2.0), 8)
-    torch.testing.assert_close(weights.fuse(views, (6, 8)).logits, average_logits(views))
-    torch.testing.assert_close(temperatures.fuse(views, (6, 8)).logits.softmax(1), average_probabilities(views))
-    torch.testing.assert_close(recalibration.eval().fuse(views, (6, 8)).logits, views[1.0].logits)
+    torch.testing.assert_close(weights.chain(views, known).logits, average_logits(views))
+    torch.testing.assert_close(temperatures.chain(views, known).logits.softmax(1), average_probabilities(views))
+    torch.testing.assert_close(recalibration.eval().chain(views, known).logits, views[1.0].logits)
+
+
+def test_rare_classes_count_more_and_the_mean_stays_one() -> None:
+    labels = torch.tensor([0] * 90 + [1] * 10)
+    weights = class_weights(labels, 3, 0.25)
+    assert float(weights[1] / weights[0]) == pytest.approx(9**0.25)
+    assert float(weights[labels].mean()) == pytest.approx(1)
+    torch.testing.assert_close(class_weights(labels, 2, 0.0), torch.ones(2))
 
 
 def test_neighbours_are_held_out_together() -> None:
@@ -140,6 +171,17 @@ def test_neighbours_are_held_out_together() -> None:
 def test_scale_sets_hold_scale_one_and_neighbours() -> None:
     assert scale_sets((0.5, 1.0, 2.0)) == [(2.0, 1.0, 0.5), (2.0, 1.0), (1.0, 0.5)]
     assert scale_sets((0.5, 1.0)) == [(1.0, 0.5)]
+
+
+def test_it_looks_at_some_images_of_many(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    seen: list[tuple[str, int]] = []
+    settings = SETTINGS.model_copy(update={"images": 3})
+
+    def stop(what: str, done: int, total: int) -> None:
+        seen.append((what, total))
+
+    attend_network(checkpoint, streets(8), streets(2, "val"), tmp_path, settings, "cpu", stop)
+    assert dict(seen)["looking at images"] == 3
 
 
 def test_other_classes_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -21,25 +21,27 @@ class AttendConfig(Config):
     """One map for all classes, or one for each."""
     channels: int = Field(48, ge=1)
     """Width of the attention's hidden layers."""
-    epochs: int = Field(5, ge=1)
-    """How often each training image is used."""
-    variants: int = Field(3, ge=1)
-    """Versions of each image that are looked at: the image itself, and versions of other size, colour and sharpness."""
-    batch_size: int = Field(4, ge=1)
-    """Images a step."""
-    crop_fraction: float = Field(0.7, gt=0, le=1)
-    """Side of the part of an image that a step uses."""
+    images: int = Field(200, ge=1)
+    """Training images that are looked at, spread over all; more change little."""
+    pixels: int = Field(1500, ge=1)
+    """Labelled pixels of each of them that it learns from, fewer where ``cache_gigabytes`` does not suffice."""
+    epochs: int = Field(3, ge=1)
+    """How often each pixel is used."""
+    batch_size: int = Field(1024, ge=2)
+    """Pixels a step."""
+    rare_classes: float = Field(0.25, ge=0, le=1)
+    """Pixels of a class with the share f count f to the power of minus this; 0 counts all alike."""
     lr: float = Field(2e-3, gt=0)
     """Learning rate of AdamW at the start; it falls to zero."""
     weight_decay: float = Field(1e-2, ge=0)
     """AdamW's."""
-    cache_gigabytes: float = Field(8.0, ge=0)
-    """Disk space for cached views; what does not fit is computed each time it is needed."""
+    cache_gigabytes: float = Field(2.0, gt=0)
+    """Disk space and memory for what the views say of these pixels."""
     hold_out: float = Field(0.2, gt=0, lt=1)
     """Share of the training images that judges the attention where there are no validation images."""
     controls: bool = False
     """Also learn what attention must be compared with: one weight for each class and scale, a temperature for each
-    scale, and a head of equal size that sees scale 1 only. It takes about twice the time.
+    scale, and a head of equal size that sees scale 1 only.
     """
     seed: int = Field(0, ge=0, lt=2**63)
     """Every random draw comes from it."""

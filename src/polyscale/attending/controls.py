@@ -1,6 +1,6 @@
 """What attention must be compared with: cheaper ways of combining the same views, learnt from the same images.
 
-Each has a ``head`` that is learnt and a ``fuse`` like ``AttentionOverViews``, and starts as an average or as scale 1.
+Each has a ``head`` that is learnt and a ``chain`` like ``AttentionOverViews``, and starts as an average or as scale 1.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from polyscale.attention import ViewAttention, statistics
+from polyscale.attention import ViewAttention
 from polyscale.views import Fused, View, resize
 
 __all__ = ["ClassWeights", "Control", "Recalibration", "Temperatures", "controls"]
@@ -20,11 +20,11 @@ class Control(nn.Module):
     name = ""
     head: nn.Module
 
-    def fuse(self, views: Mapping[float, View], size: Sequence[int]) -> Fused:
-        """Views on the segmenter's grid to logits (N, C, H, W)."""
-        return Fused(resize(self.combine({s: views[s].logits for s in sorted(views)}), size), None, {})
+    def chain(self, views: Mapping[float, View], known: Mapping[float, Tensor]) -> Fused:
+        """Views on the segmenter's grid, and what is known of them, to logits (N, C, h, w) on the finest grid."""
+        return Fused(self.combine({s: views[s].logits for s in sorted(views)}, known), None, {})
 
-    def combine(self, logits: dict[float, Tensor]) -> Tensor:
+    def combine(self, logits: dict[float, Tensor], known: Mapping[float, Tensor]) -> Tensor:
         """Logits of each scale, coarsest first, to logits on the finest grid."""
         raise NotImplementedError
 
@@ -45,7 +45,7 @@ class ClassWeights(Control):
         self.scales = sorted(scales)
         self.head: _Table = _Table(len(self.scales), num_classes)
 
-    def combine(self, logits: dict[float, Tensor]) -> Tensor:
+    def combine(self, logits: dict[float, Tensor], known: Mapping[float, Tensor]) -> Tensor:  # noqa: ARG002
         """Weighted sum; the weights of a class sum to 1."""
         size = logits[max(logits)].shape[-2:]
         weights = self.head.table[[self.scales.index(s) for s in logits]].softmax(0)
@@ -62,7 +62,7 @@ class Temperatures(Control):
         self.scales = sorted(scales)
         self.head: _Table = _Table(len(self.scales), 1)
 
-    def combine(self, logits: dict[float, Tensor]) -> Tensor:
+    def combine(self, logits: dict[float, Tensor], known: Mapping[float, Tensor]) -> Tensor:  # noqa: ARG002
         """The logarithm of the mean probability."""
         size = logits[max(logits)].shape[-2:]
         sharp = self.head.table[[self.scales.index(s) for s in logits]].exp()
@@ -75,15 +75,15 @@ class Recalibration(Control):
 
     name = "scale 1 recalibrated"
 
-    def __init__(self, num_classes: int, channels: int = 64) -> None:
+    def __init__(self, num_classes: int, channels: int = 48) -> None:
         super().__init__()
-        self.head = ViewAttention(num_classes, channels, num_classes)
+        self.head: ViewAttention = ViewAttention(num_classes, channels, num_classes)
 
-    def combine(self, logits: dict[float, Tensor]) -> Tensor:
+    def combine(self, logits: dict[float, Tensor], known: Mapping[float, Tensor]) -> Tensor:
         """Scale 1's logits and a correction."""
-        known = statistics(logits[1.0].detach())
-        corrected: Tensor = logits[1.0] + self.head(known, known)
-        return corrected
+        # Features, which the attention may read as well, are left out.
+        read = known[1.0][:, : self.head.known]
+        return logits[1.0] + resize(self.head(read, read), logits[1.0].shape[-2:])
 
 
 def controls(num_classes: int, scales: Sequence[float], channels: int) -> list[Control]:

@@ -7,12 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from polyscale.attending.config import AttendConfig
 from polyscale.attending.controls import Control
-from polyscale.attending.views import CachedViews
+from polyscale.attending.pixels import grid_views
 from polyscale.attention import AttentionOverViews
 from polyscale.baselines import average_logits, average_probabilities
+from polyscale.data.items import SegmentationData
+from polyscale.errors import UserError
 from polyscale.metrics import confusion_matrix, top_class
 from polyscale.metrics.bootstrap import Difference, bootstrap_difference, mean_iou
+from polyscale.processes import rank_and_world, sum_over_ranks
 from polyscale.views import View, at_input_sizes, resize
 
 __all__ = ["Judgement", "judge"]
@@ -49,36 +53,38 @@ class Judgement:
 @torch.inference_mode()
 def judge(
     model: AttentionOverViews,
-    cached: CachedViews,
+    data: SegmentationData,
+    config: AttendConfig,
     controls: Sequence[Control] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Judgement:
-    """Score the attention and its controls on the same views.
+    """Score the attention and its controls on the same views; under ``torchrun`` each process looks at its share.
 
     The oracle takes, at each pixel, any scale that is right: what a perfect choice of scales would reach.
+
+    Raises:
+        UserError: an image has no mask, or cannot be read.
     """
-    tables: dict[str, list[Tensor]] = {}
+    tables: dict[str, Tensor] = {}
     device = next(model.parameters()).device
-    num_classes = 0
-    for index in range(len(cached)):
-        looks = cached.read(index)
-        labels = looks.labels.to(device)
-        views = {
-            s: View(v.logits.to(device).float(), features=_float(v.features, device)) for s, v in looks.views.items()
-        }
+    rank, world = rank_and_world()
+    share = range(rank, len(data), world)
+    for done, index in enumerate(share, start=1):
+        sample = data.read(index)
+        if sample.labels is None:
+            raise UserError(f"image {sample.name!r} has no mask; attention is judged on labelled images")
+        labels = torch.from_numpy(sample.labels).to(device)
+        views = grid_views(model, torch.from_numpy(sample.image), config.scales)
         num_classes = views[1.0].logits.shape[1]
         for name, classes in _rows(model, controls, views, labels):
-            tables.setdefault(name, []).append(confusion_matrix(classes, labels, num_classes).cpu())
+            empty = torch.zeros(len(data), num_classes, num_classes, dtype=torch.int64)
+            tables.setdefault(name, empty)[index] = confusion_matrix(classes, labels, num_classes).cpu()
         if progress is not None:
-            progress(index + 1, len(cached))
-    stacked = {name: torch.stack(several) for name, several in tables.items()}
-    scores = {name: float(mean_iou(table.sum(0))) for name, table in stacked.items()}
+            progress(done, len(share))
+    sum_over_ranks(list(tables.values()), device)
+    scores = {name: float(mean_iou(table.sum(0))) for name, table in tables.items()}
     better = max((AVERAGE, LOGITS), key=lambda name: scores[name])
-    return Judgement(scores, bootstrap_difference(stacked[ATTENTION], stacked[better]), len(cached))
-
-
-def _float(x: Tensor | None, device: torch.device) -> Tensor | None:
-    return None if x is None else x.to(device).float()
+    return Judgement(scores, bootstrap_difference(tables[ATTENTION], tables[better]), len(data))
 
 
 def _rows(
@@ -96,8 +102,9 @@ def _rows(
         yield f"scale {scale:g}", classes
     yield AVERAGE, top_class(average_probabilities(full)[0])[1]
     yield LOGITS, top_class(average_logits(full)[0])[1]
+    known = model.known(views, size)
     for control in controls:
-        yield control.name, top_class(control.fuse(views, size).logits[0])[1]
-    fused = top_class(model.fuse(views, size).logits[0])[1]
+        yield control.name, top_class(resize(control.chain(views, known).logits, size)[0])[1]
+    fused = top_class(resize(model.chain(views, known).logits, size)[0])[1]
     yield ATTENTION, fused
     yield ORACLE, torch.where(right, labels, fused)

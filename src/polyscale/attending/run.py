@@ -18,7 +18,7 @@ from polyscale.attending.config import AttendConfig
 from polyscale.attending.controls import controls
 from polyscale.attending.judge import Judgement, judge
 from polyscale.attending.learn import learn
-from polyscale.attending.views import CachedViews
+from polyscale.attending.pixels import CachedPixels
 from polyscale.attention import AttentionOverViews, ViewAttention
 from polyscale.baselines import AveragePooling
 from polyscale.data.items import Item, Sample, SegmentationData
@@ -31,7 +31,7 @@ from polyscale.looker import choose_device
 from polyscale.models import AttentionConfig, ModelConfig, MultiScaleConfig, Segmenter, save_checkpoint
 from polyscale.models.checkpoint import Checkpoint
 from polyscale.multiscale import MultiScale
-from polyscale.processes import joined, local_device, wait_for_all
+from polyscale.processes import joined, local_device, share_weights, wait_for_all
 from polyscale.views import look
 
 __all__ = ["AttendResult", "attend_network", "with_attention"]
@@ -98,8 +98,9 @@ def attend_network(
 ) -> AttendResult:
     """Learn attention over scales for a trained network, and leave the better of attention and average in ``out``.
 
-    The network is frozen, its batch norms too. Each image is looked at once and kept on disk. A run that was killed
-    goes on with what was kept. Under ``torchrun`` all processes look, and the first one learns.
+    The network is frozen, its batch norms too. Each image is looked at once, and some of its pixels are kept on disk. A
+    run that was killed goes on with what was kept. Under ``torchrun`` all processes look and judge, and the first one
+    learns, which takes seconds.
 
     Args:
         checkpoint: the network, of any method; an attention of its own is left out.
@@ -121,6 +122,9 @@ def attend_network(
         train_data, held_out = hold_out(train_data, config.hold_out)
     else:
         check_classes(checkpoint.label_space, held_out.label_space)
+    if len(train_data) > config.images:
+        step = len(train_data) / config.images
+        train_data = _Part(train_data, [int(number * step) for number in range(config.images)])
     working: Work = progress or (lambda *_: None)
     with joined() as (rank, world), contextlib.ExitStack() as stack:
         if rank == 0:
@@ -128,25 +132,25 @@ def attend_network(
         place = choose_device(local_device(None if device is None else str(device)))
         torch.manual_seed(config.seed)
         model = with_attention(checkpoint, config).to(place).eval().requires_grad_(False)
-        cache = out / "views" / _fingerprint(model, config, train_data, held_out)
-        space = config.cache_gigabytes * 1e9 / world
-        # Validation images first: without them there is no judgement.
-        judged = CachedViews(model, held_out, config, cache / "held-out", space)
-        taught = CachedViews(model, train_data, config, cache / "train", space)
-        todo = [(judged, index, 0) for index in range(len(judged))]
-        todo += [(taught, index, variant) for index in range(len(taught)) for variant in range(config.variants)]
-        for number, (views, index, variant) in enumerate(todo):
-            if number % world == rank:
-                views.look_ahead(index, variant)
-                working("looking at images", number + 1, len(todo))
+        cache = out / "views" / _fingerprint(model, config, train_data)
+        taught = CachedPixels(model, train_data, config, cache)
+        share = range(rank, len(taught), world)
+        for done, index in enumerate(share, start=1):
+            taught.look_ahead(index)
+            working("looking at images", done, len(share))
         wait_for_all()
+        others = controls(checkpoint.label_space.num_classes, config.scales, config.channels) if config.controls else []
+        others = [control.to(place) for control in others]
+        if rank == 0:
+            pixels = taught.read()
+            learn(model, pixels, config, partial(working, "learning attention"))
+            for control in others:
+                learn(control, pixels, config, partial(working, f"learning {control.name}"))
+        for learnt in (model.head, *others):
+            share_weights(learnt)
+        judgement = judge(model, held_out, config, others, partial(working, "judging"))
         if rank:
             raise SystemExit(0)
-        learn(model, taught, config, partial(working, "learning attention"))
-        others = controls(checkpoint.label_space.num_classes, config.scales, config.channels) if config.controls else []
-        for control in others:
-            learn(control.to(place), taught, config, partial(working, f"learning {control.name}"))
-        judgement = judge(model, judged, others, partial(working, "judging"))
         kept = model if judgement.keep else averaged(checkpoint, model, config.scales)
         best = _write(out, kept, checkpoint.label_space, config, judgement)
         shutil.rmtree(out / "views", ignore_errors=True)
@@ -196,16 +200,13 @@ def _renewed(config: ModelConfig | None, settings: MultiScaleConfig) -> ModelCon
     return config.model_copy(update={"multiscale": settings, "backbone": backbone})
 
 
-def _fingerprint(
-    model: MultiScale, config: AttendConfig, train_data: SegmentationData, held_out: SegmentationData
-) -> str:
-    """Names what the cached views depend on; another network, data set or setting has another name."""
+def _fingerprint(model: MultiScale, config: AttendConfig, train_data: SegmentationData) -> str:
+    """Names what the cached pixels depend on; another network, data set or setting has another name."""
     digest = hashlib.sha256()
     for name, value in model.segmenter.state_dict().items():
         digest.update(name.encode() + value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    digest.update(repr((config.scales, config.reads, config.seed)).encode())
-    for data in (train_data, held_out):
-        digest.update(repr([(item.name, str(item.image)) for item in data.items]).encode())
+    digest.update(repr((config.scales, config.reads, config.seed, config.pixels, config.cache_gigabytes)).encode())
+    digest.update(repr([(item.name, str(item.image)) for item in train_data.items]).encode())
     return digest.hexdigest()[:16]
 
 

@@ -35,7 +35,7 @@ class AttentionConfig(Config):
     """Hierarchical only: read it from one scale's features, as published, or from those of two neighbouring scales."""
     reads: Literal["features", "views", "both"] = "features"
     """Hierarchical only: what it reads. The decoder's features, as published; what two views say (class probabilities,
-    entropy and margin of a scale and of the finer result); or both.
+    how sure a scale and the finer ones are, and how far they disagree); or both.
     """
     maps: Literal["one", "class"] = "one"
     """With ``reads: views`` or ``both``: one map as published, or one for each class."""
