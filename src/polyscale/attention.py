@@ -155,17 +155,29 @@ class AttentionOverViews(MultiScale):
     def known(self, views: Mapping[float, View], size: Sequence[int]) -> dict[float, Tensor]:
         """What the head may know of each view of an image of ``size``: scale -> (N, 3 (C + 5) + F, gh, gw).
 
-        The grid is that of scale 1, at most a quarter of the image's size: some networks give logits at the image's
-        own. A view finer than the grid is averaged over its points, not sampled. No gradient comes back from here: a
-        view learns to be right, not to be trusted.
+        No gradient comes back from here: a view learns to be right, not to be trusted.
         """
-        grid = [min(side, -(-whole // 4)) for side, whole in zip(views[1.0].logits.shape[-2:], size, strict=True)]
-        known = {s: surroundings(_onto(statistics(view.logits.detach()), grid)) for s, view in views.items()}
+        grid = self.grid(views[1.0].logits, size)
+        known = {s: surroundings(self.onto(statistics(view.logits.detach()), grid)) for s, view in views.items()}
         if self.reads_features:
             for scale, view in views.items():
                 assert view.features is not None, "the segmenter gives no features"
-                known[scale] = torch.cat([known[scale], _onto(view.features.detach().float(), grid)], dim=1)
+                known[scale] = torch.cat([known[scale], self.onto(view.features.detach().float(), grid)], dim=1)
         return known
+
+    def grid(self, logits: Tensor, size: Sequence[int]) -> tuple[int, int]:
+        """(gh, gw) of the attention, from the view of scale 1 and the size of the image.
+
+        A quarter of the image's size is enough; some networks give logits at the image's own.
+        """
+        height, width = (min(side, (whole + 3) // 4) for side, whole in zip(logits.shape[-2:], size, strict=True))
+        return height, width
+
+    def onto(self, x: Tensor, grid: Sequence[int]) -> Tensor:
+        """Maps (N, K, h, w) on the attention's grid. Finer ones are averaged over its points, not sampled."""
+        if x.shape[-2] > grid[0] or x.shape[-1] > grid[1]:
+            return functional.adaptive_avg_pool2d(x, (grid[0], grid[1]))
+        return resize(x, grid)
 
     def chain(self, views: Mapping[float, View], known: Mapping[float, Tensor]) -> Fused:
         """Fuse on the finest view's grid, with what ``known`` gives of each view."""
@@ -194,10 +206,3 @@ def _blend(fused: Tensor, logits: Tensor, attention: Tensor) -> Tensor:
     size = fused.shape[-2:]
     attention = resize(attention, size)
     return attention * resize(logits, size) + (1 - attention) * fused
-
-
-def _onto(x: Tensor, grid: Sequence[int]) -> Tensor:
-    height, width = x.shape[-2:]
-    if height > grid[0] or width > grid[1]:
-        return functional.adaptive_avg_pool2d(x, (grid[0], grid[1]))
-    return resize(x, grid)
