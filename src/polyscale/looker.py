@@ -171,7 +171,7 @@ class Looker:
     def maps(
         self, images: Tensor, scales: tuple[float, ...], look: Look | None = None
     ) -> tuple[list[Tensor], dict[float, View]]:
-        """``MultiScale.maps`` of images on the device; ``look``: how each scale is shown, where not in the usual way."""
+        """``MultiScale.maps`` of images on the device; ``look``: how each scale is shown, if not in the usual way."""
         how = {} if look is None else {"look": look}
         with torch.autocast(self.device.type, self._autocast, enabled=self._autocast is not None):
             return self._ready.maps(images, scales, **how)

@@ -175,7 +175,10 @@ class MultiScale(nn.Module):
         raise NotImplementedError
 
     def maps(
-        self, images: Tensor, scales: tuple[float, ...], look: Look = look
+        self,
+        images: Tensor,
+        scales: tuple[float, ...],
+        look: Look = look,  # noqa: ARG002 - for those that can
     ) -> tuple[list[Tensor], dict[float, View]]:
         """What ``strips.classify`` makes the result of, without logits at the image's size where a method can do so.
 
