@@ -52,6 +52,7 @@ class Looker:
         device: "cpu", "cuda", "cuda:1", "mps"; by default the first GPU where there is one.
         precision: "bfloat16" runs the network in mixed precision; fusion and probabilities stay float32.
         prepare: False looks with the network as it is, to the last bit.
+        autocast: another type to compute in, in place of ``precision``.
 
     Raises:
         UserError: this machine does not have the device.
@@ -63,6 +64,7 @@ class Looker:
         device: str | torch.device | None = None,
         precision: Precision = "float32",
         prepare: bool = True,
+        autocast: torch.dtype | None = None,
     ) -> None:
         if precision not in ("float32", "bfloat16"):
             raise UserError(f"unknown precision {precision!r}; choose float32 or bfloat16")
@@ -71,7 +73,7 @@ class Looker:
         norms = any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
         self._ready = prepare_for_use(self.model) if prepare and norms else self.model
         self.precision = precision
-        self._autocast = torch.bfloat16 if precision == "bfloat16" else None
+        self._autocast = torch.bfloat16 if precision == "bfloat16" else autocast
 
     def choose(self, scales: Sequence[float] | None = None) -> tuple[float, ...]:
         """The scales to look at, finest first: those asked for, or the network's own.

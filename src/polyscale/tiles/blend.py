@@ -43,11 +43,11 @@ def blend(plan: Plan, look_at: Callable[[Span, Span], Tensor], scales: Sequence[
         left: Tensor | None = None
         for columns in plan.columns:
             wide = columns.grown(seam, width)
-            found = look_at(rows, columns)
+            found = look_at(rows, columns).clone()
             for axis, core, length in ((1, rows, height), (2, columns, width)):
                 found = _faded(found, axis, seam, core.start > 0, core.stop < length)
-            if left is not None:
-                found[:, :, : 2 * seam] += left
+            if left is not None and seam:
+                found[:, :, : 2 * seam].add_(left)
             bottom = high.stop - (2 * seam if rows.stop < height else 0)
             right = wide.stop - (2 * seam if columns.stop < width else 0)
             left = found[:, :, right - wide.start :].clone()
@@ -57,8 +57,8 @@ def blend(plan: Plan, look_at: Callable[[Span, Span], Tensor], scales: Sequence[
                     below = found.new_empty(len(found), high.stop - bottom, width)
                 below[:, :, wide.start : right] = found[:, bottom - high.start :]
             found = found[:, : bottom - high.start]
-            if above is not None:
-                found[:, : 2 * seam] += above[:, :, wide.start : right]
+            if above is not None and seam:
+                found[:, : 2 * seam].add_(above[:, :, wide.start : right])
             done += 1
             yield _block(found, slice(high.start, bottom), slice(wide.start, right), scales, done, total)
         above = below

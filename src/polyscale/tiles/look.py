@@ -200,6 +200,8 @@ def _cut(view: View, shown: Sequence[int], inside: Sequence[Span], scale: float,
     factor = Fraction(str(scale))
     places = [core.start * factor.numerator // factor.denominator for core in inside]
     lengths = list(scaled_size([core.stop - core.start for core in inside], scale))
+    if not any(places) and lengths == list(shown):
+        return view
     steps = [side / cells for side, cells in zip(shown, view.logits.shape[-2:], strict=True)]
     step = int(steps[0])
     if steps != [step, step] or any(side % step for side in (*places, *lengths, *whole)):

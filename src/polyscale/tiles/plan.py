@@ -118,10 +118,11 @@ class Plan(NamedTuple):
         units[0] = unit
         if by_scale:  # where an eighth of the stride is a whole number of pixels at each scale
             region = round_down(int(margin / scales[0]), max(1, unit // 8))
-            seam = region // 2
+            seam = region // 4  # an attention head that reads views of the region needs some of it
         else:
-            region, seam = math.ceil(margin / scales[-1] / unit) * unit, margin // 2
+            region, seam = math.ceil(margin / scales[-1] / unit) * unit, margin // 4
         axes = [cut_axis(length, tiles, unit) for length in size]
+        seam = min(seam, *((core.stop - core.start) // 2 for core in (*axes[0], *axes[1])))
         return cls(size, scales, margin, units, by_scale, region, seam, *axes)
 
     def window(self, core: Span, region: Span, scale: float, length: int) -> Span:
@@ -150,7 +151,7 @@ def cut_axis(length: int, tiles: Tiles, unit: int) -> list[Span]:
         return [Span(0, length)]
     # The first and the last tile have a neighbour at one end only, and so may own more.
     more = tiles.overlap // 2 // unit
-    inner = -(-length // unit) - 2 * more
+    inner = max(1, (length + unit // 2) // unit) - 2 * more
     number = max(2, -(-inner // max(1, (tiles.tile - tiles.overlap) // unit)))
     cuts = [0, *((more + inner * k // number) * unit for k in range(1, number)), length]
     return [Span(start, stop) for start, stop in pairwise(cuts) if start < stop]
