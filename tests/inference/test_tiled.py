@@ -129,6 +129,15 @@ def test_a_run_that_fails_while_it_writes_leaves_the_old_files(predictor, photo,
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")} == before
 
 
+def test_a_run_that_was_killed_is_no_hindrance(predictor, photo, tmp_path):
+    Image.fromarray(photo(40, 50)).save(tmp_path / "a.png")
+    leftover = tmp_path / "out" / "labels" / ".a.png.0123456789ab.tmp.png"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_bytes(b"half")
+    predict_files(predictor, [tmp_path / "a.png"], tmp_path / "out", (1,), outputs=("labels",))
+    assert [path.name for path in leftover.parent.iterdir()] == ["a.png"]
+
+
 def test_what_does_not_fit_into_memory_is_cut_and_told(predictor, photo, tmp_path, monkeypatch):
     monkeypatch.setattr(footprint, "_SMALL", 0)
     each = footprint.bytes_of_look(predictor.looker, (1.0,), False) / footprint._SIDE**2

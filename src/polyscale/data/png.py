@@ -65,19 +65,19 @@ class IndexPng:
         assert palette is None or not deep
         self._bits = 16 if deep else 4 if palette is not None and len(palette) <= 16 else 8
         kind = _GREY if palette is None else _PALETTE
-        self._file, self._above = file, None
+        self._file = file
+        self._above: Array | None = None  # the last row written
         self._compressor = zlib.compressobj(9, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
         header = struct.pack(">IIBBBBB", size[1], size[0], self._bits, kind, 0, 0, 0)
         file.write(_SIGNATURE + _chunk(b"IHDR", header))
         if palette is not None:
             file.write(_chunk(b"PLTE", palette.tobytes()))
 
-    _above: Array | None
-    """The last row written."""
-
     def add(self, indices: np.ndarray[Any, Any]) -> None:
         """Write the next rows, (h, W)."""
-        rows = {4: _packed, 8: np.asarray, 16: _big_endian}[self._bits](indices)
+        rows: Array = indices
+        if self._bits != 8:
+            rows = _packed(indices) if self._bits == 4 else _big_endian(indices)
         difference = rows.copy()
         difference[1:] -= rows[:-1]
         if self._above is not None:

@@ -93,10 +93,9 @@ def predict_files(
         tiles.check()
     found = find_images(paths, out)
     check_folder(out)
+    for folder in {(out / kind / item.name).parent for item in found for kind in outputs}:
+        remove_leftovers(folder)
     _refuse_foreign(out, outputs, predictor)
-    for kind in outputs:
-        for folder in {(out / kind / item.name).parent for item in found}:
-            remove_leftovers(folder)
     way = Way(predictor, out, chosen, flip, outputs, tiles, bands, told, tile_progress)
     written: list[Found] = []
     failures: list[Failure] = []

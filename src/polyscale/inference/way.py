@@ -18,6 +18,9 @@ from polyscale.tiles.footprint import choose_tiles
 
 __all__ = ["Found", "Way"]
 
+_FITTING = Tiles(2048, 256)
+"""For an image that would fit into memory, but is written as it is read, by parts."""
+
 _BYTES_WHOLE = 7
 """A pixel that Pillow has read, and its copy as an array."""
 
@@ -71,7 +74,8 @@ class Way:
             size = image_size(item.path) if raster is None else raster.size
             tiles = self._tiles(item.path, size, raster)
             if tiles is None and raster is not None and (raster.has_coordinates or self.bands):
-                tiles = Tiles(max(*size, 64), 0)
+                never = self.tiles is not None and not self.tiles.tile
+                tiles = Tiles(max(size) + 1024, 0) if never else _FITTING
             if tiles is not None:
                 image = ArrayPixels(read_image(item.path)) if raster is None else raster
                 predict_in_tiles(
