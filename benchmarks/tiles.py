@@ -64,7 +64,7 @@ def main() -> None:
             rows.append(row)
             print(row, flush=True)
     show(
-        f"{arguments.network}, scales {', '.join(f'{scale:g}' for scale in sorted(scales))}: tiles against whole images",
+        f"{arguments.network} at {', '.join(f'{scale:g}' for scale in sorted(scales))}: tiles against whole images",
         ["photo", "size", "tile", "overlap", "same class, %", "confidence differs by", "time ratio"],
         [
             [

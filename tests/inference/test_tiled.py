@@ -9,6 +9,7 @@ from polyscale.inference.files import predict_files
 from polyscale.tiles import Tiles, footprint
 
 rasterio = pytest.importorskip("rasterio")
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning:rasterio")
 TILES = Tiles(96, 64)
 
 
@@ -43,9 +44,9 @@ def test_files_are_those_of_the_whole_image(predictor, photo, tmp_path):
 
 
 def test_an_image_with_coordinates_gives_labels_with_them(predictor, photo, tmp_path):
-    pixels, place = photo(150, 100), rasterio.transform.from_origin(500000, 5400000, 0.2, 0.2)
+    pixels, place = photo(160, 96), rasterio.transform.from_origin(500000, 5400000, 0.2, 0.2)
     with rasterio.open(
-        tmp_path / "a.tif", "w", driver="GTiff", height=150, width=100, count=3, dtype="uint8", crs="EPSG:32632",
+        tmp_path / "a.tif", "w", driver="GTiff", height=160, width=96, count=3, dtype="uint8", crs="EPSG:32632",
         transform=place,
     ) as file:  # fmt: skip
         file.write(np.moveaxis(pixels, 2, 0))
