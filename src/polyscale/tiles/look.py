@@ -8,7 +8,6 @@ window. Along the seams the probabilities of neighbours are blended by a ramp, a
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
 
 import numpy as np
 import torch
@@ -149,18 +148,31 @@ def _pass(
 
     def show(
         segmenter: Callable[[Tensor], View],
-        images: Tensor,  # noqa: ARG001 - of these the view is kept, but more is shown
+        images: Tensor,  # of these the view is kept, but more is shown
         scale: float,
         features: bool = False,
         grid: bool = False,
     ) -> View:
-        shown = part(windows[scale])
+        whole = scaled_size(plan.size, scale)
+        ratios = [length / side for length, side in zip(plan.size, whole, strict=True)]
+        window = windows[scale]
+        # In pixels of the scale; the ratio is not quite that of the scale where a side is odd.
+        starts = [round(w.start / ratio) for w, ratio in zip(window, ratios, strict=True)]
+        stops = [round(w.stop / ratio) for w, ratio in zip(window, ratios, strict=True)]
+        size = [stop - start for start, stop in zip(starts, stops, strict=True)]
+        shown = part(window)
+        firsts = [(start + 0.5) * ratio - 0.5 - w.start for start, ratio, w in zip(starts, ratios, window, strict=True)]
+        if all(ratio * count == side for ratio, count, side in zip(ratios, size, shown.shape[-2:], strict=True)):
+            shown = resize(shown, size)
+        else:
+            shown = _sampled(shown, firsts, ratios, size)
         with averages.used(scale):
-            view = look(segmenter, shown, scale, features, grid)
+            view = look(segmenter, shown, 1, features, grid)
         inside = [
-            Span(axis[1].start - w.start, axis[1].stop - w.start) for axis, w in zip(axes, windows[scale], strict=True)
+            (axis[1].start / ratio - start, axis[1].stop / ratio - start)
+            for axis, ratio, start in zip(axes, ratios, starts, strict=True)
         ]
-        return _cut(view, scaled_size(shown.shape[-2:], scale), inside, scale, scaled_size(plan.size, scale))
+        return _cut(view, size, inside, scaled_size(images.shape[-2:], scale), whole)
 
     inner = part([axis[1] for axis in axes])
     try:
@@ -187,37 +199,64 @@ def _fused(looker: Looker, images: Tensor, scales: tuple[float, ...], show: Look
     return torch.cat([probabilities, *(weights[scale] for scale in scales)], dim=1)[0]
 
 
-def _cut(view: View, shown: Sequence[int], inside: Sequence[Span], scale: float, whole: Sequence[int]) -> View:
+def _cut(
+    view: View,
+    shown: Sequence[int],
+    inside: Sequence[tuple[float, float]],
+    counts: Sequence[int],
+    whole: Sequence[int],
+) -> View:
     """Of a view of a window, the part that lies inside the region.
 
     Args:
         view: on any grid.
-        shown: size of the window at this scale.
-        inside: the region in the window, in pixels at scale 1.
-        scale: of the view.
-        whole: size of the image at this scale. The view stays on its grid only where that of the whole image would.
+        shown: size of the window at the view's scale.
+        inside: begin and end of the region in it, by axis.
+        counts: the region's size at the scale.
+        whole: size of the image at the scale. The view stays on its grid only where that of the whole image would.
     """
-    factor = Fraction(str(scale))
-    places = [core.start * factor.numerator // factor.denominator for core in inside]
-    lengths = list(scaled_size([core.stop - core.start for core in inside], scale))
-    if not any(places) and lengths == list(shown):
+    places = [round(start) for start, _ in inside]
+    if places == [0, 0] and list(counts) == list(shown):
         return view
+    features = view.features
+    if features is not None:
+        cells = tuple(round(a / b) for a, b in zip(shown, features.shape[-2:], strict=True))
+        features = _sliced(features, places, counts, cells)
+    maps = view.logits, view.attention, view.aux
     steps = [side / cells for side, cells in zip(shown, view.logits.shape[-2:], strict=True)]
     step = int(steps[0])
-    if steps != [step, step] or any(side % step for side in (*places, *lengths, *whole)):
-        view, step = at_size(view, shown), 1
-
-    def cut(x: Tensor | None, steps: Sequence[int]) -> Tensor | None:
-        if x is None:
-            return None
-        first, second = (
-            slice(place // step, place // step - (-length // step))
-            for place, length, step in zip(places, lengths, steps, strict=True)
-        )
-        return x[..., first, second]
-
-    features = view.features
-    cells = (1, 1) if features is None else tuple(round(a / b) for a, b in zip(shown, features.shape[-2:], strict=True))
-    logits = cut(view.logits, (step, step))
+    even = all(
+        abs(start - place) + abs(stop - place - count) < 1e-6
+        for (start, stop), place, count in zip(inside, places, counts, strict=True)
+    )
+    if not even or steps != [step, step] or any(side % step for side in (*places, *counts, *whole)):
+        maps, step = at_size(view, shown)[:3], 1
+    if even:
+        logits, attention, aux = (None if x is None else _sliced(x, places, counts, (step, step)) for x in maps)
+    else:
+        steps = [(stop - start) / count for (start, stop), count in zip(inside, counts, strict=True)]
+        firsts = [start + step / 2 - 0.5 for (start, _), step in zip(inside, steps, strict=True)]
+        logits, attention, aux = (None if x is None else _sampled(x, firsts, steps, counts) for x in maps)
     assert logits is not None
-    return View(logits, cut(view.attention, (step, step)), cut(view.aux, (step, step)), cut(features, cells))
+    return View(logits, attention, aux, features)
+
+
+def _sliced(x: Tensor, places: Sequence[int], counts: Sequence[int], steps: Sequence[int]) -> Tensor:
+    """Part of a map whose cells are ``steps`` pixels large."""
+    rows, columns = (
+        slice(place // step, place // step - (-count // step))
+        for place, count, step in zip(places, counts, steps, strict=True)
+    )
+    return x[..., rows, columns]
+
+
+def _sampled(x: Tensor, firsts: Sequence[float], steps: Sequence[float], counts: Sequence[int]) -> Tensor:
+    """Values of a map at ``first + k * step`` along each axis, linear between pixels; 0 is the first one's centre."""
+    for axis, first, step, count in zip((2, 3), firsts, steps, counts, strict=True):
+        places = torch.arange(count, dtype=torch.float64, device=x.device) * step + first
+        places = places.clamp(0, x.shape[axis] - 1)
+        below = places.long()
+        share = (places - below).to(x.dtype).reshape([-1, 1] if axis == 2 else [-1])
+        above = (below + 1).clamp_max(x.shape[axis] - 1)
+        x = x.index_select(axis, below).lerp(x.index_select(axis, above), share)
+    return x

@@ -130,7 +130,6 @@ class Plan(NamedTuple):
         unit, margin = self.units[scale], math.ceil(self.margin / scale)
         start = max(0, round_down(core.start - margin, unit))
         start = min(start, region.start)
-        start += (region.start - start) % max(1, self.units[0] // 8)  # 0 but in a mirrored image
         return Span(start, min(length, start - round_down(start - max(core.stop + margin, region.stop), unit)))
 
 
