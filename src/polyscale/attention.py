@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from polyscale.multiscale import MultiScale, chained_weights
-from polyscale.views import Fused, View, look, resize
+from polyscale.views import Fused, Look, View, look, resize
 
 __all__ = ["AttentionOverViews", "ViewAttention", "disagreement", "statistics", "surroundings"]
 
@@ -119,6 +119,7 @@ class AttentionOverViews(MultiScale):
     """
 
     method = "hierarchical"
+    shows_scales = True
 
     def __init__(
         self,
@@ -134,9 +135,18 @@ class AttentionOverViews(MultiScale):
 
     def combine(self, images: Tensor, scales: tuple[float, ...]) -> Fused:
         """Look at each scale, and fuse."""
+        return self.fuse(self._look(images, scales), images.shape[-2:])
+
+    def maps(
+        self, images: Tensor, scales: tuple[float, ...], look: Look = look
+    ) -> tuple[list[Tensor], dict[float, View]]:
+        """The fused logits."""
+        fused = self.fuse(self._look(images, scales, look), images.shape[-2:])
+        return [fused.logits], fused.views
+
+    def _look(self, images: Tensor, scales: tuple[float, ...], look: Look = look) -> dict[float, View]:
         order = tuple(reversed(scales))
-        views = {scale: look(self.segmenter, images, scale, self.reads_features, grid=True) for scale in order}
-        return self.fuse(views, images.shape[-2:])
+        return {scale: look(self.segmenter, images, scale, self.reads_features, grid=True) for scale in order}
 
     def fuse(self, views: Mapping[float, View], size: Sequence[int]) -> Fused:
         """Fuse views that lie on the segmenter's grid.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from polyscale.multiscale import MultiScale
-from polyscale.views import Fused, View, look, resize
+from polyscale.views import Fused, Look, View, look, resize
 
 __all__ = ["AveragePooling", "ExplicitMultiScale", "SingleScale", "average_logits", "average_probabilities"]
 
@@ -35,6 +35,7 @@ class SingleScale(MultiScale):
     """
 
     method = "single"
+    shows_scales = True
 
     def __init__(self, segmenter: nn.Module) -> None:
         super().__init__(segmenter, (1.0,), (1.0,), fixed=True)
@@ -44,7 +45,9 @@ class SingleScale(MultiScale):
         view = look(self.segmenter, images, scales[0])
         return Fused(view.logits, view.aux, {1.0: view})
 
-    def maps(self, images: Tensor, scales: tuple[float, ...]) -> tuple[list[Tensor], dict[float, View]]:
+    def maps(
+        self, images: Tensor, scales: tuple[float, ...], look: Look = look
+    ) -> tuple[list[Tensor], dict[float, View]]:
         """The logits on the segmenter's grid."""
         view = look(self.segmenter, images, scales[0], grid=True)
         return [view.logits], {1.0: view}
@@ -62,11 +65,14 @@ class AveragePooling(MultiScale):
     """
 
     method = "average"
+    shows_scales = True
 
     def __init__(self, segmenter: nn.Module, eval_scales: Sequence[float] = (0.5, 1.0, 2.0)) -> None:
         super().__init__(segmenter, (1.0,), eval_scales)
 
-    def maps(self, images: Tensor, scales: tuple[float, ...]) -> tuple[list[Tensor], dict[float, View]]:
+    def maps(
+        self, images: Tensor, scales: tuple[float, ...], look: Look = look
+    ) -> tuple[list[Tensor], dict[float, View]]:
         """The logits of each scale on the segmenter's grid: enlarged once, where ``combine`` does so twice."""
         views = {scale: look(self.segmenter, images, scale, grid=True) for scale in scales}
         return [view.logits for view in views.values()], views
@@ -96,6 +102,7 @@ class ExplicitMultiScale(MultiScale):
     """
 
     method = "explicit"
+    shows_scales = True
 
     def __init__(
         self,
@@ -112,6 +119,16 @@ class ExplicitMultiScale(MultiScale):
 
     def combine(self, images: Tensor, scales: tuple[float, ...]) -> Fused:
         """Look at each scale, and weigh. Each view carries its weight as its attention."""
+        return self._combine(images, scales)
+
+    def maps(
+        self, images: Tensor, scales: tuple[float, ...], look: Look = look
+    ) -> tuple[list[Tensor], dict[float, View]]:
+        """The weighted logits."""
+        fused = self._combine(images, scales, look)
+        return [fused.logits], fused.views
+
+    def _combine(self, images: Tensor, scales: tuple[float, ...], look: Look = look) -> Fused:
         ascending = tuple(reversed(scales))
         order = (1.0, *(scale for scale in ascending if scale != 1.0))
         views = {scale: look(self.segmenter, images, scale, features=True, grid=self.fast) for scale in order}

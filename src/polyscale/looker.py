@@ -13,9 +13,9 @@ from polyscale.errors import UserError
 from polyscale.models.prepare import prepare_for_use
 from polyscale.multiscale import MultiScale
 from polyscale.strips import classify
-from polyscale.views import Fused, View, at_input_sizes, look
+from polyscale.views import Fused, Look, View, at_input_sizes, look
 
-__all__ = ["Classified", "Looked", "Looker", "Precision", "choose_device", "see", "weights_of"]
+__all__ = ["Classified", "Looked", "Looker", "Precision", "choose_device", "not_finite", "see", "weights_of"]
 
 Precision = Literal["float32", "bfloat16"]
 Result = TypeVar("Result")
@@ -52,6 +52,7 @@ class Looker:
         device: "cpu", "cuda", "cuda:1", "mps"; by default the first GPU where there is one.
         precision: "bfloat16" runs the network in mixed precision; fusion and probabilities stay float32.
         prepare: False looks with the network as it is, to the last bit.
+        autocast: another type to compute in, in place of ``precision``.
 
     Raises:
         UserError: this machine does not have the device.
@@ -63,6 +64,7 @@ class Looker:
         device: str | torch.device | None = None,
         precision: Precision = "float32",
         prepare: bool = True,
+        autocast: torch.dtype | None = None,
     ) -> None:
         if precision not in ("float32", "bfloat16"):
             raise UserError(f"unknown precision {precision!r}; choose float32 or bfloat16")
@@ -71,7 +73,7 @@ class Looker:
         norms = any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
         self._ready = prepare_for_use(self.model) if prepare and norms else self.model
         self.precision = precision
-        self._autocast = torch.bfloat16 if precision == "bfloat16" else None
+        self._autocast = torch.bfloat16 if precision == "bfloat16" else autocast
 
     def choose(self, scales: Sequence[float] | None = None) -> tuple[float, ...]:
         """The scales to look at, finest first: those asked for, or the network's own.
@@ -131,7 +133,7 @@ class Looker:
                 listed = ", ".join(f"{scale:g}" for scale in sorted(scales))
                 raise UserError(
                     f"an image of {images.shape[3]} x {images.shape[2]} pixels at scales {listed} does not fit into "
-                    "memory; use fewer or smaller scales, or a smaller image"
+                    "memory; look at it in tiles (--tile 1024), or use fewer or smaller scales"
                 ) from None
         return [part for half in images.chunk(2) for part in self._in_parts(work, half, scales, flip)]
 
@@ -153,14 +155,14 @@ class Looker:
 
     def _classify(self, images: Tensor, scales: tuple[float, ...], flip: bool) -> Classified:
         images, size = images.to(self.device), images.shape[-2:]
-        maps, views = self._maps(images, scales)
+        maps, views = self.maps(images, scales)
         mirrored: dict[float, View] = {}
         if flip:
-            others, mirrored = self._maps(images.flip(3), scales)
+            others, mirrored = self.maps(images.flip(3), scales)
             maps += [logits.flip(3) for logits in others]
         labels, confidence = classify(maps, size)
         if not confidence.amax().isfinite():
-            raise _not_finite()
+            raise not_finite()
         chosen = labels[:, None]
         weights = {scale: weight[:, 0] for scale, weight in _weights(self.model, views, size, chosen).items()}
         if flip:
@@ -168,9 +170,18 @@ class Looker:
             weights = {scale: (weight + there[scale][:, 0].flip(2)) / 2 for scale, weight in weights.items()}
         return Classified(labels, confidence, weights)
 
-    def _maps(self, images: Tensor, scales: tuple[float, ...]) -> tuple[list[Tensor], dict[float, View]]:
+    def maps(
+        self, images: Tensor, scales: tuple[float, ...], look: Look | None = None
+    ) -> tuple[list[Tensor], dict[float, View]]:
+        """``MultiScale.maps`` of images on the device; ``look``: how each scale is shown, if not in the usual way."""
+        how = {} if look is None else {"look": look}
         with torch.autocast(self.device.type, self._autocast, enabled=self._autocast is not None):
-            return self._ready.maps(images, scales)
+            return self._ready.maps(images, scales, **how)
+
+    def view(self, images: Tensor, scale: float) -> View:
+        """One scale alone of images on the device, on the segmenter's grid."""
+        with torch.autocast(self.device.type, self._autocast, enabled=self._autocast is not None):
+            return look(self._ready.segmenter, images, scale, grid=True)
 
     def see(self, images: Tensor, scales: Sequence[float], others: Sequence[float] = ()) -> Fused:
         """One look: the network's own result and every view, as fusion left it.
@@ -205,7 +216,7 @@ def see(
                 views[scale] = look(model.segmenter, images, scale)
     logits = fused.logits.float()
     if not logits.amax().isfinite():
-        raise _not_finite()
+        raise not_finite()
     return Fused(logits, None, {scale: View(view.logits, view.attention) for scale, view in views.items()})
 
 
@@ -237,7 +248,8 @@ def _joined(weights: Sequence[dict[float, Tensor]]) -> dict[float, Tensor]:
     return {scale: torch.cat([part[scale] for part in weights]) for scale in weights[0]}
 
 
-def _not_finite() -> UserError:
+def not_finite() -> UserError:
+    """What to tell of a result that is not finite."""
     return UserError(
         "the network's output is not finite: its training diverged, the checkpoint is damaged or fp16 overflowed; "
         "try an earlier checkpoint, bf16 or fp32"

@@ -16,8 +16,9 @@ that load images are forked, and inherit it.
 import ctypes
 import os
 import sys
+from pathlib import Path
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["available_memory", "keep_freed_memory"]
 
 # The numbers of malloc.h, which are part of glibc's binary interface.
 _M_TRIM_THRESHOLD = -1
@@ -55,3 +56,48 @@ def _is_chosen_by_user() -> bool:
     if os.environ.get("POLYSCALE_MALLOC", "").lower() == "system":
         return True
     return any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
+
+
+def available_memory() -> int | None:
+    """Bytes that this process may still take without others being pushed out; None where nobody knows.
+
+    A limit of the container (control groups) counts as the machine's end.
+    """
+    found = [_from_meminfo(), *(_left_of(*names) for names in _CGROUPS)]
+    known = [value for value in found if value is not None]
+    return min(known) if known else None
+
+
+_CGROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "inactive_file"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        "total_inactive_file",
+    ),
+)
+
+
+def _from_meminfo() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        try:
+            import psutil
+        except ImportError:
+            return None
+        return int(psutil.virtual_memory().available)
+    facts = dict(line.split(":", 1) for line in lines if ":" in line)
+    return int(facts["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in facts else None
+
+
+def _left_of(limit: str, used: str, cache: str) -> int | None:
+    """What a control group leaves; pages of files that nobody uses can be had as well."""
+    try:
+        most = Path(limit).read_text(encoding="ascii").strip()
+        if most == "max":
+            return None
+        facts = dict(line.split() for line in Path(limit).with_name("memory.stat").read_text("ascii").splitlines())
+        return max(0, int(most) - int(Path(used).read_text(encoding="ascii")) + int(facts.get(cache, 0)))
+    except (OSError, ValueError):
+        return None

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from polyscale.scales import check_scales, scaled_size
-from polyscale.views import Fused, View, look, resize
+from polyscale.views import Fused, Look, View, look, resize
 
 __all__ = [
     "Fused",
@@ -146,10 +146,12 @@ class MultiScale(nn.Module):
     Attributes:
         method: the name of the way of combining scales.
         config: the ``ModelConfig`` that it was built from, which a checkpoint keeps; None for a module of your own.
+        shows_scales: ``maps`` shows the image through its argument ``look``, so that tiles can show more of it.
     """
 
     method = "own"
     config: Any = None
+    shows_scales = False
 
     def __init__(
         self, segmenter: nn.Module, train_scales: Sequence[float], eval_scales: Sequence[float], fixed: bool = False
@@ -172,12 +174,18 @@ class MultiScale(nn.Module):
         """Look at each of ``scales``, finest first as ``choose`` gives them, and combine the views."""
         raise NotImplementedError
 
-    def maps(self, images: Tensor, scales: tuple[float, ...]) -> tuple[list[Tensor], dict[float, View]]:
+    def maps(
+        self,
+        images: Tensor,
+        scales: tuple[float, ...],
+        look: Look = look,  # noqa: ARG002 - for those that can
+    ) -> tuple[list[Tensor], dict[float, View]]:
         """What ``strips.classify`` makes the result of, without logits at the image's size where a method can do so.
 
         Args:
             images: (N, 3, H, W), RGB in [0, 1].
             scales: as for ``combine``.
+            look: how images are shown at one scale; only where ``shows_scales``.
 
         Returns:
             Logits (N, C, h, w) on any grid, whose mean probability at the image's size is that of the result, and the
@@ -242,6 +250,7 @@ class HierarchicalMultiScale(MultiScale):
     """
 
     method = "hierarchical"
+    shows_scales = True
 
     def __init__(
         self,
@@ -260,13 +269,15 @@ class HierarchicalMultiScale(MultiScale):
         views = self._look(images, scales)
         return fuse_on_grid(views, images.shape[-2:]) if self.fast else fuse(views)
 
-    def maps(self, images: Tensor, scales: tuple[float, ...]) -> tuple[list[Tensor], dict[float, View]]:
+    def maps(
+        self, images: Tensor, scales: tuple[float, ...], look: Look = look
+    ) -> tuple[list[Tensor], dict[float, View]]:
         """The fused logits, with ``fast`` on the grid of the finest view."""
-        views = self._look(images, scales)
+        views = self._look(images, scales, look)
         fused = fuse_on_grid(views) if self.fast else fuse(views)
         return [fused.logits], fused.views
 
-    def _look(self, images: Tensor, scales: tuple[float, ...]) -> dict[float, View]:
+    def _look(self, images: Tensor, scales: tuple[float, ...], look: Look = look) -> dict[float, View]:
         # Coarsest first: batch-norm statistics are updated in the order of the published training.
         finest, *coarser = scales
         views = {scale: look(self.segmenter, images, scale, grid=self.fast) for scale in reversed(coarser)}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from polyscale.multiscale import MultiScale, chained_weights, fuse, fuse_on_grid
-from polyscale.views import Fused, View, look, resize
+from polyscale.views import Fused, Look, View, look, resize
 
 __all__ = ["PairwiseMultiScale"]
 
@@ -31,6 +31,7 @@ class PairwiseMultiScale(MultiScale):
     """
 
     method = "hierarchical"
+    shows_scales = True
 
     def __init__(
         self,
@@ -49,13 +50,15 @@ class PairwiseMultiScale(MultiScale):
         views = self._look(images, scales)
         return fuse_on_grid(views, images.shape[-2:]) if self.fast else fuse(views)
 
-    def maps(self, images: Tensor, scales: tuple[float, ...]) -> tuple[list[Tensor], dict[float, View]]:
+    def maps(
+        self, images: Tensor, scales: tuple[float, ...], look: Look = look
+    ) -> tuple[list[Tensor], dict[float, View]]:
         """The fused logits, with ``fast`` on the grid of the finest view."""
-        views = self._look(images, scales)
+        views = self._look(images, scales, look)
         fused = fuse_on_grid(views) if self.fast else fuse(views)
         return [fused.logits], fused.views
 
-    def _look(self, images: Tensor, scales: tuple[float, ...]) -> dict[float, View]:
+    def _look(self, images: Tensor, scales: tuple[float, ...], look: Look = look) -> dict[float, View]:
         """A view of each scale; the finest has no attention, as there is none finer to compare with."""
         # Coarsest first: batch-norm statistics are updated in the order of the published training.
         order = tuple(reversed(scales))

@@ -1,7 +1,7 @@
 """What a segmenter says of an image at one scale."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from polyscale.scales import scaled_size
 
-__all__ = ["Fused", "View", "at_input_sizes", "at_size", "look", "resize"]
+__all__ = ["Fused", "Look", "View", "at_input_sizes", "at_size", "look", "resize"]
 
 
 class View(NamedTuple):
@@ -36,6 +36,20 @@ class Fused(NamedTuple):
     """Auxiliary class logits fused by the same attention, (N, C, H, W)."""
     views: dict[float, View]
     """Scale -> its view, finest first: at floor(H * scale) x floor(W * scale), or on the segmenter's grid (fast)."""
+
+
+class Look(Protocol):
+    """A way to show images at one scale; ``look`` is the usual one, and tiles show more of the image than they keep."""
+
+    def __call__(
+        self,
+        segmenter: Callable[[Tensor], View],
+        images: Tensor,
+        scale: float,
+        features: bool = False,
+        grid: bool = False,
+    ) -> View:
+        """As ``look``."""
 
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:

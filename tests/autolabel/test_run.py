@@ -418,3 +418,16 @@ def test_two_runs_do_not_work_on_one_folder(teacher, images, tmp_path, content):
             rethreshold(tmp_path / "out", 0.9)
     assert content(tmp_path / "out") == before
     assert not (tmp_path / "out" / ".journal").exists()
+
+
+def test_large_images_are_labelled_in_tiles(teacher, tmp_path, draw):
+    (tmp_path / "images").mkdir()
+    Image.fromarray(draw(0, 160, 224)).save(tmp_path / "images" / "a.png")
+    for name, settings in (("whole", {}), ("tiles", {"tile": 160, "overlap": 96})):
+        label(teacher, tmp_path / "images", tmp_path / name, scales=(1,), threshold=0, **settings)
+    whole, parts = (polyscale.open_data(tmp_path / name).read(0).labels for name in ("whole", "tiles"))
+    assert (whole == parts).mean() > 0.95
+    with pytest.raises(UserError, match="other settings|settings"):
+        label(teacher, tmp_path / "images", tmp_path / "whole", scales=(1,), threshold=0, tile=160, overlap=96)
+    with pytest.raises(UserError, match="an overlap of 160 pixels does not suit tiles of 160"):
+        label(teacher, tmp_path / "images", tmp_path / "new", tile=160, overlap=160)

@@ -116,3 +116,33 @@ def test_a_pth_file_leads_to_the_import(images, tmp_path, capsys):
     (tmp_path / "a.pth").write_bytes(b"PK" * 50)
     assert main(["predict", str(tmp_path / "a.pth"), str(images), "--out", str(tmp_path / "out")]) == 2
     assert "`polyscale import-reference` makes checkpoints of the .pth files" in capsys.readouterr().err
+
+
+def test_tiles(checkpoint, images, tmp_path, capsys):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (150, 130, 3), dtype=np.uint8)).save(images / "large.png")
+    arguments = ["predict", checkpoint, str(images), "--out", str(tmp_path / "out"), "--scales", "1"]
+    assert main([*arguments, "--tile", "96", "--overlap", "32"]) == 0
+    with Image.open(tmp_path / "out" / "labels" / "large.png") as mask:
+        assert mask.size == (130, 150)
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tile", "16"], "a tile of 16 pixels is smaller than the network's stride of 32"),
+        (["--tile", "256", "--overlap", "256"], "an overlap of 256 pixels does not suit tiles of 256"),
+        (["--overlap", "64"], "give their side as well, such as --tile 1024"),
+        (["--bands", "4,3"], "--bands must be three numbers from 1"),
+        (["--bands", "1,2,0"], "--bands must be three numbers from 1"),
+        (["--bands", "1,2,3"], "is no TIFF file, and only of these bands can be chosen"),
+    ],
+)
+def test_tiles_and_bands_that_cannot_be_are_one_line(checkpoint, images, tmp_path, capsys, arguments, message):
+    given = ["predict", checkpoint, str(images / "a.png"), "--out", str(tmp_path / "out"), *arguments]
+    assert main(given) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("error: ")
+    assert message in shown.err
+    assert shown.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -32,6 +32,7 @@ from polyscale.data.layout import first_three
 from polyscale.errors import UserError
 from polyscale.files import check_folder
 from polyscale.processes import joined, local_device, sum_over_ranks, wait_for_all
+from polyscale.tiles import Tiles
 
 __all__ = ["Progress", "autolabel"]
 
@@ -92,7 +93,11 @@ def autolabel(
     out = Path(out)
     source = find_source(images, out)
     check_folder(out)
-    network = Teacher(teacher, config.scales, config.flip, local_device(device), config.precision, trust)
+    tiles = None
+    if config.tile is not None:
+        tiles = Tiles(config.tile, config.tile // 8 if config.overlap is None else config.overlap)
+        tiles.check()
+    network = Teacher(teacher, config.scales, config.flip, local_device(device), config.precision, trust, tiles)
     space = network.label_space
     check_class_names(config, space)
     limits = CoarseLabels(coarse, space, list(source.paths)) if coarse is not None else None

@@ -43,6 +43,10 @@ class AutolabelConfig(Config):
     """Also look at the mirrored image, and average both."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Number type of the network."""
+    tile: int | None = Field(None, ge=32)
+    """Look at images in tiles of this side in pixels; None at whole images."""
+    overlap: int | None = Field(None, ge=0)
+    """Pixels that neighbouring tiles share; None for an eighth of the tile."""
     coarse: CoarseMode = "keep"
     """What a coarse label does to its pixel. ``keep``: the pixel gets it, and the teacher labels the rest. ``gaps``:
     the pixel is ignored, and the teacher labels the rest. ``veto``: the pixel is ignored if the teacher disagrees, and
@@ -115,6 +119,7 @@ class AutolabelConfig(Config):
         idle = {"coarse", "class_coarse"} if coarse is None else set()
         idle |= set() if self.chooses else {"keep", "class_keep", "keep_sample"}
         idle |= set() if self.confidence else {"levels", "confidence_stride"}
+        idle |= set() if self.tile is not None else {"tile", "overlap"}
         values = self.model_dump(mode="json", exclude=idle)
         return values | {"scales": sorted(scales), "drop": sorted(self.drop), "coarse_labels": coarse, "frame": frame}
 

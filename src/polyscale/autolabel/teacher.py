@@ -11,6 +11,7 @@ from polyscale.autolabel.records import file_digest
 from polyscale.looker import Looker, Precision
 from polyscale.models.checkpoint import load_checkpoint
 from polyscale.models.finding import find_network
+from polyscale.tiles import ArrayPixels, Tiles, classify_in_tiles
 
 __all__ = ["Looked", "Teacher"]
 
@@ -40,6 +41,7 @@ class Teacher:
         device: as for ``polyscale.load``.
         precision: as for ``polyscale.load``.
         trust: as for ``polyscale.load``.
+        tiles: how images are cut that are larger than a tile; None looks at whole ones.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Teacher:
         device: str | None,
         precision: Precision,
         trust: Collection[str] = (),
+        tiles: Tiles | None = None,
     ) -> None:
         checkpoint = load_checkpoint(path, trust=trust)
         self._looker = Looker(checkpoint.model, device, precision)
@@ -57,6 +60,7 @@ class Teacher:
         self.label_space = checkpoint.label_space
         self.scales = self._looker.choose(scales)
         self.flip = flip
+        self._tiles = tiles
         self.device = self._looker.device
 
     def look(self, images: np.ndarray[Any, np.dtype[np.uint8]]) -> Looked:
@@ -65,6 +69,13 @@ class Teacher:
         Raises:
             UserError: one image does not fit into memory, or the network's output is not finite.
         """
+        if self._tiles is not None and max(images.shape[1:3]) > self._tiles.tile:
+            parts = [
+                classify_in_tiles(self._looker, ArrayPixels(image), self._tiles, self.scales, self.flip)
+                for image in images
+            ]
+            labels, confidence = (torch.cat(maps).numpy() for maps in list(zip(*parts, strict=True))[:2])
+            return Looked(labels, confidence)
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).contiguous().float() / 255
         found = self._looker.classify(pixels, self.scales, self.flip)
         return Looked(found.labels.cpu().numpy(), found.confidence.cpu().numpy())

@@ -15,11 +15,14 @@ from polyscale.cli.display import open_bar, print_table, say
 from polyscale.cli.options import (
     DeviceOption,
     FlipOption,
+    OverlapOption,
     Precision,
     PrecisionOption,
     ScalesOption,
+    TileOption,
     TrustOption,
     parse_scales,
+    parse_tiles,
 )
 from polyscale.errors import UserError
 
@@ -77,6 +80,8 @@ def run(
     keep_sample: Annotated[int, typer.Option(min=1, help="Images from which --keep chooses, in a first pass.")] = 500,
     scales: ScalesOption = None,
     flip: FlipOption = False,
+    tile: TileOption = None,
+    overlap: OverlapOption = None,
     coarse: Annotated[
         str | None, typer.Option("--coarse", metavar="DATA", help="Data set of coarse labels of the same images.")
     ] = None,
@@ -120,7 +125,7 @@ def run(
     becomes a data set; a second call continues an interrupted run. Images that cannot be used are skipped and named,
     and the exit status is then 1, or 2 where nothing could be labelled. Under torchrun the processes share the images.
     """
-    wanted = parse_scales(scales)
+    wanted, tiles = parse_scales(scales), parse_tiles(tile, overlap)
     from polyscale.autolabel import AutolabelConfig, autolabel
     from polyscale.config import validate
 
@@ -130,6 +135,8 @@ def run(
     values["coarse"], values["class_coarse"] = parse_by_class("--coarse-mode", coarse_mode, str, "keep")
     values["drop"] = [] if drop is None else [part.strip() for part in drop.split(",") if part.strip()]
     values |= {"confidence": confidence, "confidence_stride": confidence_stride, "precision": precision.value}
+    if tiles is not None and tiles.tile:
+        values |= {"tile": tiles.tile, "overlap": tiles.overlap}
     config = validate(AutolabelConfig, values)
     shown = _Bars()
     try:

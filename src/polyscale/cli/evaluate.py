@@ -13,11 +13,14 @@ from polyscale.cli.options import (
     DataArgument,
     DeviceOption,
     FlipOption,
+    OverlapOption,
     Precision,
     PrecisionOption,
     ScalesOption,
+    TileOption,
     TrustOption,
     parse_scales,
+    parse_tiles,
 )
 from polyscale.files import check_folder
 
@@ -57,6 +60,8 @@ def evaluate_command(
         Path | None,
         typer.Option("--cityscapes-submission", help="Also write label ids as Cityscapes' test server takes them."),
     ] = None,
+    tile: TileOption = None,
+    overlap: OverlapOption = None,
     device: DeviceOption = None,
     precision: PrecisionOption = Precision.float32,
     trust: TrustOption = None,
@@ -66,7 +71,7 @@ def evaluate_command(
     Each is looked at in its own size. Prints mIoU and the scores of each class, and writes them as JSON and CSV.
     Under torchrun, the processes share the images and the scores are the same.
     """
-    wanted = parse_scales(scales)
+    wanted, tiles = parse_scales(scales), parse_tiles(tile, overlap)
     from polyscale.evaluation import Recording, evaluate
     from polyscale.evaluation.submission import Submission
     from polyscale.models import load_checkpoint, read_metadata
@@ -100,6 +105,7 @@ def evaluate_command(
             progress=progress if main else None,
             recording=recording,
             keep=keep,
+            tiles=tiles if tiles is not None and tiles.tile else None,
         )
     _leave()
     if not main:

@@ -2,24 +2,32 @@
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from polyscale.errors import UserError
 from polyscale.scales import check_scales
 
+if TYPE_CHECKING:
+    from polyscale.tiles import Tiles
+
 __all__ = [
+    "BandsOption",
     "CheckpointArgument",
     "DataArgument",
     "DeviceOption",
     "FlipOption",
+    "OverlapOption",
     "Precision",
     "PrecisionOption",
     "ScalesOption",
+    "TileOption",
     "TrustOption",
+    "parse_bands",
     "parse_scales",
     "parse_size",
+    "parse_tiles",
 ]
 
 
@@ -61,6 +69,52 @@ TrustOption = Annotated[
 PrecisionOption = Annotated[
     Precision, typer.Option("--precision", help="bfloat16 is faster on recent GPUs and some CPUs.")
 ]
+TileOption = Annotated[
+    int | None,
+    typer.Option(
+        "--tile", min=0, metavar="PIXELS", help="Look at images in tiles of this side, such as 1024; 0 at whole ones."
+    ),
+]
+OverlapOption = Annotated[
+    int | None,
+    typer.Option("--overlap", min=0, metavar="PIXELS", help="That neighbouring tiles share; by default an eighth."),
+]
+BandsOption = Annotated[
+    str | None,
+    typer.Option("--bands", metavar="R,G,B", help="Bands of a TIFF that become red, green and blue, such as 4,3,2."),
+]
+
+
+def parse_tiles(tile: int | None, overlap: int | None) -> "Tiles | None":
+    """``--tile`` and ``--overlap``; None where neither is given.
+
+    Raises:
+        UserError: an overlap without a tile, or one that does not suit it.
+    """
+    if tile is None:
+        if overlap is not None:
+            raise UserError(f"--overlap {overlap} is of tiles; give their side as well, such as --tile 1024")
+        return None
+    from polyscale.tiles import Tiles
+
+    tiles = Tiles(tile, tile // 8 if overlap is None else overlap)
+    if tile:
+        tiles.check()
+    return tiles
+
+
+def parse_bands(text: str | None) -> tuple[int, ...] | None:
+    """``"4,3,2"`` as three numbers; None stays None.
+
+    Raises:
+        UserError: not three whole numbers from 1.
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 3 or not all(part.isdecimal() and int(part) for part in parts):
+        raise UserError(f"--bands must be three numbers from 1, for red, green and blue, got {text!r}; such as 4,3,2")
+    return tuple(map(int, parts))
 
 
 def parse_scales(text: str | None) -> tuple[float, ...] | None:

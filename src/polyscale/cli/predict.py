@@ -7,13 +7,18 @@ import typer
 
 from polyscale.cli.display import open_bar, say
 from polyscale.cli.options import (
+    BandsOption,
     DeviceOption,
     FlipOption,
+    OverlapOption,
     Precision,
     PrecisionOption,
     ScalesOption,
+    TileOption,
     TrustOption,
+    parse_bands,
     parse_scales,
+    parse_tiles,
 )
 from polyscale.errors import UserError
 
@@ -39,6 +44,9 @@ def predict_command(
         str | None,
         typer.Option("--only", metavar="KIND,…", help="Write only these of labels, overlay, confidence, attention."),
     ] = None,
+    tile: TileOption = None,
+    overlap: OverlapOption = None,
+    bands: BandsOption = None,
     device: DeviceOption = None,
     precision: PrecisionOption = Precision.float32,
     trust: TrustOption = None,
@@ -46,12 +54,13 @@ def predict_command(
     """Label images of any size and kind.
 
     Writes for each image, at its own size: the class of each pixel as index PNG, a colour overlay, the confidence, and
-    how much each scale was trusted. Images that cannot be read are skipped and named, and the exit status is then 1, or
-    2 where nothing could be predicted.
+    how much each scale was trusted. An image for which memory does not suffice is looked at in tiles, which is told.
+    Images that cannot be read are skipped and named, and the exit status is then 1, or 2 where nothing could be
+    predicted.
 
     Example: polyscale predict runs/first photos/ --out predictions
     """
-    wanted = parse_scales(scales)
+    wanted, tiles, chosen_bands = parse_scales(scales), parse_tiles(tile, overlap), parse_bands(bands)
     import polyscale
     from polyscale.inference.files import find_images, predict_files
     from polyscale.inference.prediction import OUTPUTS, check_outputs
@@ -68,7 +77,8 @@ def predict_command(
     predictor = polyscale.load(network, device, precision.value, trust or ())
     if by_default:
         say(f"with {network}, which ships with Polyscale; name another network before the images")
-    bar = open_bar("predicting")
+    alone = len(found) == 1
+    bar = open_bar("predicting", "tiles" if alone else "images")
 
     def report(line: str) -> None:
         with bar.pause():
@@ -76,7 +86,18 @@ def predict_command(
 
     try:
         summary = predict_files(
-            predictor, paths, out, wanted, flip, outputs, bar.update, report if len(found) > 1 else None
+            predictor,
+            paths,
+            out,
+            wanted,
+            flip,
+            outputs,
+            None if alone else bar.update,
+            None if alone else report,
+            tiles=tiles,
+            bands=chosen_bands,
+            told=report,
+            tile_progress=bar.update if alone else None,
         )
     finally:
         bar.close()

@@ -31,6 +31,7 @@ __all__ = [
     "image_size",
     "load",
     "open_image",
+    "orientation",
     "read_image",
     "to_rgb",
 ]
@@ -111,7 +112,7 @@ def to_rgb(image: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
             pixels = np.array(straight if straight.mode == "RGB" else straight.convert("RGB"))
         except ValueError as error:
             raise UserError(f"colours of mode {image.mode} cannot be read as RGB ({error}); save it as RGB") from None
-    return np.ascontiguousarray(_rotate(pixels, _orientation(image)))
+    return np.ascontiguousarray(_rotate(pixels, orientation(image)))
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -132,7 +133,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
             with Path(path).open("rb") as file:
                 if _has_late_metadata(file):
                     image.load()
-        return (width, height) if _orientation(image) in (5, 6, 7, 8) else (height, width)
+        return (width, height) if orientation(image) in (5, 6, 7, 8) else (height, width)
 
 
 @contextlib.contextmanager
@@ -249,7 +250,7 @@ def _open_header(file: BinaryIO) -> Image.Image:
         return Image.open(file, formats=_FORMATS)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """EXIF orientation 1 to 8; damaged EXIF data count as none."""
     try:
         # The base class's method: that of PNG files would decode all pixels to look for EXIF data behind them.

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-__all__ = ["LeftOut", "PartialImageWarning", "left_out", "stay_silent", "warn_of_left_out"]
+__all__ = ["LeftOut", "PartialImageWarning", "left_out", "stay_silent", "warn_of_bands", "warn_of_left_out"]
 
 _MOST_PAGES = 64
 """Pages of a TIFF that are looked at for one that is left out."""
@@ -51,9 +51,20 @@ def left_out(image: Image.Image) -> LeftOut | None:
 def warn_of_left_out(image: Image.Image, path: str | Path) -> None:
     """Warn of what is left out, the first time in this process that a part of its kind is."""
     part = left_out(image)
-    if part is not None and part.kind not in _told:
+    if part is not None:
+        _warn(part, path)
+
+
+def warn_of_bands(path: str | Path, bands: int) -> None:
+    """The same of a file that Pillow does not know, of whose bands the first three are read."""
+    if bands > 3:
+        _warn(LeftOut("bands", f"has {bands} bands, of which only the first three are read"), path)
+
+
+def _warn(part: LeftOut, path: str | Path) -> None:
+    if part.kind not in _told:
         _told.add(part.kind)
-        warnings.warn(f"{path} {part.message} (other files may be alike)", PartialImageWarning, stacklevel=2)
+        warnings.warn(f"{path} {part.message} (other files may be alike)", PartialImageWarning, stacklevel=3)
 
 
 def stay_silent() -> None:

@@ -6,22 +6,24 @@ and zlib looks for runs only. Pillow does not filter palette pictures of 8 bits:
 put together as the PNG specification says (W3C 2003, sections 5, 9 and 11).
 """
 
+import io
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from polyscale.files import write_atomically
 
-__all__ = ["encode_index_png", "write_index_png"]
+__all__ = ["IndexPng", "encode_index_png", "write_index_png"]
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _PALETTE = 0, 3  # colour types
 _UP = 2  # row filter
+_LARGEST_CHUNK = 2**30
 
 
 def write_index_png(path: str | Path, indices: Array, palette: Array | None) -> None:
@@ -42,21 +44,55 @@ def write_index_png(path: str | Path, indices: Array, palette: Array | None) -> 
 
 def encode_index_png(indices: Array, palette: Array | None) -> bytes:
     """The bytes of ``write_index_png``."""
-    height, width = indices.shape
-    bits = 4 if palette is not None and len(palette) <= 16 else 8
-    kind = _GREY if palette is None else _PALETTE
-    rows = indices if bits == 8 else _packed(indices)
-    difference = rows.copy()
-    difference[1:] -= rows[:-1]
-    return b"".join(
-        (
-            _SIGNATURE,
-            _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)),
-            b"" if palette is None else _chunk(b"PLTE", palette.tobytes()),
-            _chunk(b"IDAT", _compressed(difference)),
-            _chunk(b"IEND", b""),
-        )
-    )
+    file = io.BytesIO()
+    writer = IndexPng(file, (indices.shape[0], indices.shape[1]), palette)
+    writer.add(indices)
+    writer.close()
+    return file.getvalue()
+
+
+class IndexPng:
+    """An index picture that is written some rows at a time.
+
+    Args:
+        file: where to; open for writing bytes.
+        size: (H, W).
+        palette: as for ``write_index_png``.
+        deep: the indices are uint16, and the picture is grey with 16 bits; then there is no palette.
+    """
+
+    def __init__(self, file: BinaryIO, size: tuple[int, int], palette: Array | None = None, deep: bool = False) -> None:
+        assert palette is None or not deep
+        self._bits = 16 if deep else 4 if palette is not None and len(palette) <= 16 else 8
+        kind = _GREY if palette is None else _PALETTE
+        self._file = file
+        self._above: Array | None = None  # the last row written
+        self._compressor = zlib.compressobj(9, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
+        header = struct.pack(">IIBBBBB", size[1], size[0], self._bits, kind, 0, 0, 0)
+        file.write(_SIGNATURE + _chunk(b"IHDR", header))
+        if palette is not None:
+            file.write(_chunk(b"PLTE", palette.tobytes()))
+
+    def add(self, indices: np.ndarray[Any, Any]) -> None:
+        """Write the next rows, (h, W)."""
+        rows: Array = indices
+        if self._bits != 8:
+            rows = _packed(indices) if self._bits == 4 else _big_endian(indices)
+        difference = rows.copy()
+        difference[1:] -= rows[:-1]
+        if self._above is not None:
+            difference[0] -= self._above
+        self._above = rows[-1].copy()
+        self._write(self._compressor.compress(np.pad(difference, ((0, 0), (1, 0)), constant_values=_UP).tobytes()))
+
+    def close(self) -> None:
+        """All rows are there. The file itself stays open."""
+        self._write(self._compressor.flush())
+        self._file.write(_chunk(b"IEND", b""))
+
+    def _write(self, data: bytes) -> None:
+        for start in range(0, len(data), _LARGEST_CHUNK):
+            self._file.write(_chunk(b"IDAT", data[start : start + _LARGEST_CHUNK]))
 
 
 def _packed(indices: Array) -> Array:
@@ -66,10 +102,8 @@ def _packed(indices: Array) -> Array:
     return packed
 
 
-def _compressed(rows: Array) -> bytes:
-    """Filtered rows, each after the byte that names its filter."""
-    compressor = zlib.compressobj(9, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
-    return compressor.compress(np.pad(rows, ((0, 0), (1, 0)), constant_values=_UP).tobytes()) + compressor.flush()
+def _big_endian(indices: np.ndarray[Any, Any]) -> Array:
+    return np.ascontiguousarray(indices.astype(">u2")).view(np.uint8)
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

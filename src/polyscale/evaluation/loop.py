@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -32,10 +33,11 @@ from polyscale.evaluation.rows import (
     row_names,
 )
 from polyscale.labels import LabelSpace
-from polyscale.looker import see, weights_of
+from polyscale.looker import Looker, see, weights_of
 from polyscale.metrics import SegmentationScores, top_class
 from polyscale.multiscale import MultiScale
 from polyscale.processes import largest_over_ranks, rank_and_world, sum_over_ranks
+from polyscale.tiles import ArrayPixels, Tiles, classify_in_tiles
 from polyscale.views import Fused, View, at_input_sizes
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     recording: Recording | None = None,
     keep: Callable[[str, Tensor], None] | None = None,
+    tiles: Tiles | None = None,
 ) -> Evaluation:
     """Score a network on a labelled data set, each image at its own size.
 
@@ -98,12 +101,18 @@ def evaluate(
         progress: called with (images done, images of this process) after each image.
         recording: also counts what a report needs, and writes it.
         keep: called with each image's name and the network's own classes, (H, W) train ids on the device.
+        tiles: look at images that are larger than a tile in tiles; not with ``compare`` or ``recording``, which need
+            the views of whole images.
 
     Raises:
         UserError: an image has no mask, the classes are not those of the data, the scales do not suit the method, the
             data set is empty, or the network's output is not finite.
     """
     started = time.perf_counter()
+    if tiles is not None and (compare or recording is not None):
+        raise UserError(
+            "comparing scales and recording for a report need the views of whole images; leave these out, or --tile"
+        )
     model, known = _network(model)
     label_space = label_space or known
     if isinstance(data, str | Path):
@@ -122,7 +131,7 @@ def evaluate(
         for name in row_names(model.method, ordered, flip, compare)
     }
     attention = AttentionTotals(space.names, own) if model.method not in ("single", "average") else None
-    pass_over = _Pass(model, ordered if compare else own, own, flip, autocast, rows, attention, recording, keep)
+    pass_over = _Pass(model, ordered if compare else own, own, flip, autocast, rows, attention, recording, keep, tiles)
     if recording is not None:
         weighted = own if attention is not None else ()
         recording.start(
@@ -155,6 +164,7 @@ def evaluate(
         "scales": sorted(own),
         "compared_scales": sorted(ordered) if compare else None,
         "flip": flip,
+        **({} if tiles is None else {"tile": tiles.tile, "overlap": tiles.overlap}),
         "num_images": int(counted),
         "image_size": largest if smallest == largest else f"{smallest} to {largest}",
         "boundary_fraction": rows[FUSED].boundary_fraction if boundary else None,
@@ -194,10 +204,14 @@ class _Pass:
     attention: AttentionTotals | None
     recording: Recording | None = None
     keep: Callable[[str, Tensor], None] | None = None
+    tiles: Tiles | None = None
 
     def score(self, sample: "Sample", images: Tensor, labels: Tensor, index: int) -> None:
         """Add one image (1, 3, H, W) with its labels (H, W) to every row."""
         name = sample.name
+        if self.tiles is not None and max(labels.shape) > self.tiles.tile:
+            self._score_tiles(name, sample.image, labels)
+            return
         fused, views, grids = self._look(name, images)
         weights = None
         if self.attention is not None:
@@ -235,6 +249,20 @@ class _Pass:
             kept[FUSED] = seen(result, probabilities=True)
             logits = result.clamp_min(torch.finfo(result.dtype).tiny).log()
             self.recording.add(index, name, sample.image, labels, kept, weights, logits, grids)
+
+    def _score_tiles(self, name: str, pixels: np.ndarray[Any, np.dtype[np.uint8]], labels: Tensor) -> None:
+        assert self.tiles is not None
+        looker = Looker(self.model, labels.device, prepare=False, autocast=self.autocast)
+        try:
+            found = classify_in_tiles(looker, ArrayPixels(pixels), self.tiles, self.own, self.flip)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
+        labels, classes = labels.cpu(), found.labels[0].long()
+        self.rows[FUSED].update(classes, labels, found.confidence[0] if self._calibrated else None)
+        if self.attention is not None:
+            self.attention.update({scale: weight[:, None] for scale, weight in found.weights.items()}, labels)
+        if self.keep is not None:
+            self.keep(name, classes)
 
     @property
     def _calibrated(self) -> bool:

@@ -5,6 +5,8 @@ the run, as the next one could not be written either. A folder of results carrie
 later run tells them from files that it must not replace.
 """
 
+import contextlib
+import functools
 import glob
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,11 +15,14 @@ from typing import NamedTuple
 
 import polyscale
 from polyscale.config import dump_yaml, read_yaml
-from polyscale.data.images import IMAGE_SUFFIXES, read_image
+from polyscale.data.images import IMAGE_SUFFIXES
+from polyscale.data.items import DataError
 from polyscale.errors import UserError
-from polyscale.files import check_folder, walk_files, write_atomically
+from polyscale.files import check_folder, remove_leftovers, walk_files, write_atomically
 from polyscale.inference.prediction import OUTPUTS, check_outputs
 from polyscale.inference.predictor import Predictor
+from polyscale.inference.way import Found, Way
+from polyscale.tiles import Tiles
 
 __all__ = ["Failure", "Found", "Summary", "find_images", "predict_files"]
 
@@ -29,14 +34,6 @@ class Failure(NamedTuple):
 
     path: Path
     reason: str
-
-
-class Found(NamedTuple):
-    """One image to predict."""
-
-    path: Path
-    name: str
-    """Of its results: the path below the folder given, without suffix, parts joined by ``/``; unique within a run."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +54,10 @@ def predict_files(
     outputs: Sequence[str] = OUTPUTS,
     progress: Callable[[int, int], None] | None = None,
     report: Callable[[str], None] | None = None,
+    tiles: Tiles | None = None,
+    bands: Sequence[int] | None = None,
+    told: Callable[[str], None] | None = None,
+    tile_progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Predict image files and write the results as ``Prediction.save`` does, with sub-folders kept.
 
@@ -72,6 +73,11 @@ def predict_files(
         outputs: which of ``OUTPUTS``.
         progress: called with (how many are done, how many in all).
         report: called with one line for each image that is skipped, when that happens.
+        tiles: how images are cut that are larger than a tile; None cuts those that do not fit into memory, and a tile
+            of 0 pixels none.
+        bands: of TIFF files, three that become red, green and blue, counted from 1.
+        told: called with one line for each image that does not fit into memory and is looked at in tiles.
+        tile_progress: called with (how many tiles of an image are done, how many in all).
 
     Returns:
         What was written, and what was skipped and why.
@@ -83,27 +89,38 @@ def predict_files(
     check_outputs(outputs)
     chosen = predictor.looker.choose(scales)
     out = Path(out)
+    if tiles is not None and tiles.tile:
+        tiles.check()
     found = find_images(paths, out)
     check_folder(out)
+    for folder in {(out / kind / item.name).parent for item in found for kind in outputs}:
+        remove_leftovers(folder)
     _refuse_foreign(out, outputs, predictor)
+    way = Way(predictor, out, chosen, flip, outputs, tiles, bands, told, tile_progress)
     written: list[Found] = []
     failures: list[Failure] = []
     for number, item in enumerate(found, start=1):
         try:
-            prediction = predictor.predict(read_image(item.path), chosen, flip, probabilities=False)
-        except UserError as error:
+            way.predict(item, functools.partial(_describe, out, predictor, chosen, flip) if not written else None)
+        except DataError as error:
             failures.append(Failure(item.path, str(error)))
             if report is not None:
                 named = str(error) if str(item.path) in str(error) else f"{item.path}: {error}"
                 report(f"skipped: {named}")
         else:
-            if not written:
-                _describe(out, predictor, chosen, flip)
-            prediction.save(out, item.name, outputs)
             written.append(item)
         if progress is not None:
             progress(number, len(found))
+    if not written:
+        _remove_empty(out, outputs)
     return Summary(out, tuple(written), tuple(failures))
+
+
+def _remove_empty(out: Path, outputs: Sequence[str]) -> None:
+    """Remove the folders that a failed run made."""
+    for folder in (*(out / kind for kind in outputs), out):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def find_images(paths: Sequence[str | Path], out: str | Path | None = None) -> list[Found]:

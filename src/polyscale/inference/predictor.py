@@ -16,6 +16,7 @@ from polyscale.inference.prediction import Prediction
 from polyscale.labels import LabelSpace
 from polyscale.looker import Looker, Precision
 from polyscale.multiscale import MultiScale
+from polyscale.tiles import ArrayPixels, Tiles, classify_in_tiles
 
 __all__ = ["ImageLike", "Prediction", "Predictor", "load"]
 
@@ -88,6 +89,8 @@ class Predictor:
         scales: Sequence[float] | None = None,
         flip: bool = False,
         probabilities: bool = True,
+        tile: int | None = None,
+        overlap: int | None = None,
     ) -> Prediction:
         """Predict one image, at its own size whatever that is.
 
@@ -97,12 +100,38 @@ class Predictor:
             flip: also look at the mirrored image and average both results.
             probabilities: give those of all classes. Without them it is quicker, and a large image takes a fraction of
                 the memory; averages over scales may differ by rounding.
+            tile: look at an image that is larger in tiles of this side in pixels, which give no probabilities of all
+                classes; then memory is needed for the result, not for the network's look at all of the image.
+            overlap: pixels that neighbouring tiles share; by default an eighth.
 
         Raises:
             UserError: an image that cannot be read, scales that the network cannot take, too little memory for its
                 size, or a network whose output is not finite.
         """
+        if tile is not None:
+            tiles = Tiles(tile, tile // 8 if overlap is None else overlap)
+            tiles.check()
+            tensor, shown = _as_tensor(image)
+            if max(tensor.shape) > tile:
+                return self._predict_in_tiles(shown, tiles, scales, flip)
         return self.predict_batch([image], scales, flip, probabilities=probabilities)[0]
+
+    def _predict_in_tiles(
+        self,
+        image: np.ndarray[Any, np.dtype[np.uint8]],
+        tiles: Tiles,
+        scales: Sequence[float] | None,
+        flip: bool,
+    ) -> Prediction:
+        found = classify_in_tiles(self.looker, ArrayPixels(image), tiles, scales, flip)
+        return Prediction(
+            labels=found.labels[0].numpy(),
+            probabilities=None,
+            confidence=found.confidence[0].numpy(),
+            attention={scale: weight[0].numpy() for scale, weight in found.weights.items()},
+            label_space=self.label_space,
+            image=image,
+        )
 
     def predict_batch(
         self,

@@ -49,12 +49,13 @@ class SegmentationScores:
         self._boundary = torch.zeros(2, num_classes, dtype=torch.int64) if boundary else None
         self._calibration = torch.zeros(3, num_bins, dtype=torch.int64) if calibration else None
 
-    def update(self, prediction: Tensor, labels: Tensor) -> None:
+    def update(self, prediction: Tensor, labels: Tensor, confidence: Tensor | None = None) -> None:
         """Add one image, or a batch of them; the boundary is each image's own.
 
         Args:
             prediction: probabilities (C, H, W) or (N, C, H, W) in [0, 1]; or train ids (H, W) or (N, H, W), integers.
             labels: (H, W) or (N, H, W), train ids or ``IGNORE``.
+            confidence: with train ids (H, W), the probability of each pixel's class; it stands for the probabilities.
 
         Raises:
             ValueError: shapes do not fit, ids lie outside the classes, or there are no probabilities to calibrate.
@@ -75,9 +76,9 @@ class SegmentationScores:
             raise ValueError(
                 f"probabilities have {len(prediction)} classes, label space {self.label_space.name!r} {num_classes}"
             )
-        if self._calibration is not None and not soft:
+        if self._calibration is not None and not soft and confidence is None:
             raise ValueError("calibration needs probabilities (C, H, W); give them, or switch calibration off")
-        confidence, classes = top_class(prediction) if soft else (None, prediction)
+        confidence, classes = top_class(prediction) if soft else (confidence, prediction)
         # Count all before adding any: an image that is refused leaves no trace.
         confusion = confusion_matrix(classes, labels, num_classes)
         if self._calibration is not None and confidence is not None:
