@@ -10,6 +10,7 @@ import typer
 from polyscale.cli.data_convert import convert
 from polyscale.cli.display import print_table, progress_bar, say
 from polyscale.cli.options import DataArgument, parse_size
+from polyscale.cli.suspects import suspects
 from polyscale.errors import UserError
 from polyscale.files import check_folder, write_atomically
 
@@ -22,8 +23,13 @@ __all__ = ["app"]
 NUM_RAREST = 8
 """Classes that the page shows an example of, at most half of them."""
 
-app = typer.Typer(help="Check a data set, convert one, or draw one.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Check, search, convert or draw a data set.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 app.command("convert")(convert)
+app.command("suspects")(suspects)
 
 
 @app.command("check")

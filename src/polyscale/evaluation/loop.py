@@ -43,7 +43,7 @@ from polyscale.views import Fused, View, at_input_sizes
 if TYPE_CHECKING:
     from polyscale.data.items import Sample, SegmentationData
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "read_ahead"]
 
 Views = dict[float, View]
 
@@ -142,7 +142,7 @@ def evaluate(
     indices = range(rank, len(data), world)
     sizes = [0, 0, -(2**31), -(2**31)]
     with _evaluating(model), torch.inference_mode():
-        for done, (index, sample) in enumerate(zip(indices, _read_ahead(data, indices), strict=True), start=1):
+        for done, (index, sample) in enumerate(zip(indices, read_ahead(data, indices), strict=True), start=1):
             images, labels = _to_tensors(sample, place)
             pass_over.score(sample, images, labels, index)
             height, width = labels.shape
@@ -294,7 +294,7 @@ class _Pass:
         return fused._replace(views={}), at_input_sizes(fused.views, images.shape[-2:]), fused.views
 
 
-def _read_ahead(data: "SegmentationData", indices: Sequence[int]) -> Iterator["Sample"]:
+def read_ahead(data: "SegmentationData", indices: Sequence[int]) -> Iterator["Sample"]:
     """Samples in order, the next one read while this one is being scored."""
     with ThreadPoolExecutor(1) as pool:
         ready = None

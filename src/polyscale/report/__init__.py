@@ -14,7 +14,7 @@ from polyscale.report.data import (
     Strip,
     Table,
 )
-from polyscale.report.data_page import DataExample, DataSplit, write_data_page
+from polyscale.report.data_page import DataExample, DataSplit, crop_around, write_data_page
 from polyscale.report.page import render_page, write_page
 from polyscale.report.stored import Run, Stored, find_stored, read_evaluation, read_run
 from polyscale.report.summary import summary_picture
@@ -32,6 +32,7 @@ __all__ = [
     "Stored",
     "Strip",
     "Table",
+    "crop_around",
     "find_stored",
     "read_evaluation",
     "read_run",
