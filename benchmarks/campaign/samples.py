@@ -1,0 +1,233 @@
+"""Sound files of every kind that Polyscale reads, and what reads them."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from campaign import sound
+from campaign.mutation import Form
+
+__all__ = ["KINDS", "Kind"]
+
+
+class Kind(NamedTuple):
+    """One file that is damaged.
+
+    Attributes:
+        name: of the kind.
+        group: files that the table counts together.
+        target: the file, relative to its folder.
+        build: writes the folder.
+        read: reads the folder, as a command would.
+        form: how the file is built.
+        share: how many of these files for each of the others.
+    """
+
+    name: str
+    group: str
+    target: str
+    build: Callable[[Path], None]
+    read: Callable[[Path], Any]
+    form: Form = "bytes"
+    share: float = 1.0
+
+
+def _read_image(path: Path) -> None:
+    from polyscale.data.images import image_size, read_image
+
+    size = image_size(path)
+    assert read_image(path).shape[:2] == size
+
+
+def _read_mask(path: Path) -> None:
+    from polyscale.data.masks import read_index_mask
+
+    sound.SPACE.encode(read_index_mask(path).ids)
+
+
+def _read_colors(path: Path) -> None:
+    from polyscale.data.masks import read_color_mask
+
+    read_color_mask(path, sound.SPACE)
+
+
+def _read_labels(source: Path) -> None:
+    from polyscale.data.convert import open_source, write_plain
+
+    with tempfile.TemporaryDirectory(prefix="polyscale-fuzz-") as out:
+        for split, data in open_source(source, label_space=sound.SPACE).items():
+            data.read(0)
+            write_plain(data, Path(out), split, link=True, workers=1)
+
+
+def _read_data(root: Path) -> None:
+    from polyscale.data import list_splits, open_data
+
+    for split in list_splits(str(root)) or (None,):
+        open_data(root, split).read(0)
+
+
+def _read_recipe(path: Path) -> None:
+    from polyscale.config import load_config
+    from polyscale.training import ExperimentConfig
+
+    load_config(ExperimentConfig, [path])
+
+
+def _read_space(path: Path) -> None:
+    from polyscale.labels import LabelSpace
+
+    LabelSpace.from_yaml(path)
+
+
+def _read_checkpoint(path: Path) -> None:
+    from polyscale.models import load_checkpoint
+
+    load_checkpoint(path)
+
+
+def _read_tensors(path: Path) -> None:
+    from polyscale.models.reference.files import read_tensors
+
+    read_tensors(path)
+
+
+def _read_start(path: Path) -> None:
+    from polyscale.models.start import start_from
+
+    start_from(sound.parts_of_a_run()[2].model, path)
+
+
+def _read_failure(path: Path) -> None:
+    from polyscale.training import replay
+
+    replay(path)
+
+
+def _read_resume(path: Path) -> None:
+    from polyscale.training.resume import has_begun, restore_state
+
+    config, accelerator, parts = sound.parts_of_a_run()
+    has_begun(path)
+    restore_state(path, config, parts, accelerator)
+
+
+def _read_log(folder: Path) -> None:
+    from polyscale.training.records import RunLog
+
+    RunLog.read(folder / "log.jsonl")
+
+
+def _read_autolabels(folder: Path) -> None:
+    from polyscale.autolabel import read_confidence, read_description, read_manifest
+    from polyscale.autolabel.records import read_lines
+    from polyscale.data import ConfidenceMaps
+
+    read_description(folder)
+    list(read_manifest(folder))
+    list(read_lines(folder))
+    ConfidenceMaps(folder)
+    read_confidence(folder, "a")
+
+
+def _read_evaluation(folder: Path) -> None:
+    from polyscale.report import find_stored, write_report
+
+    write_report(folder / "page.html", find_stored([str(folder)]))
+
+
+def _read_video(path: Path) -> None:
+    import contextlib
+
+    from polyscale.video.source import open_source
+
+    with contextlib.closing(open_source(path)) as source:
+        for _ in source.frames():
+            pass
+
+
+def _images() -> list[Kind]:
+    images = [
+        Kind(f"image {name}", "images", f"a{suffix}", write, lambda root, s=suffix: _read_image(root / f"a{s}"), form)
+        for name, suffix, write, form in sound.images()
+    ]
+    masks = [
+        Kind(f"mask {name}", "masks", f"a{suffix}", write, lambda root, s=suffix: _read_mask(root / f"a{s}"), form)
+        for name, suffix, write, form in sound.masks()
+    ]
+    name, suffix, write, form = sound.color_mask()
+    return [*images, *masks, Kind(name, "masks", f"a{suffix}", write, lambda root: _read_colors(root / "a.png"), form)]
+
+
+def _annotations() -> list[Kind]:
+    group = "annotations"
+    return [
+        Kind("COCO", group, "coco.json", sound.coco, lambda root: _read_labels(root / "coco.json"), "json", 2),
+        Kind("LabelMe", group, "a.json", sound.labelme, _read_labels, "json", 2),
+        Kind("CVAT", group, "cvat.xml", sound.cvat, lambda root: _read_labels(root / "cvat.xml"), "text", 2),
+        Kind("Label Studio", group, "ls.json", sound.label_studio, lambda root: _read_labels(root / "ls.json"), "json"),
+        Kind("YOLO lines", group, "labels/a.txt", sound.yolo, _read_labels, "text"),
+        Kind("YOLO names", group, "data.yaml", sound.yolo, _read_labels, "text"),
+        Kind("NumPy array", group, "masks/a.npy", sound.arrays, _read_labels),
+        Kind("NumPy archive", group, "masks/b.npz", sound.arrays, _read_labels, "zip"),
+        Kind("MATLAB", group, "masks/c.mat", sound.arrays, _read_labels),
+        Kind("parquet", group, "a.parquet", sound.parquet, lambda root: _read_labels(root / "a.parquet")),
+        Kind("Mapillary config", group, "config_v1.2.json", sound.mapillary, _read_data, "json"),
+    ]
+
+
+def _settings() -> list[Kind]:
+    recipe = lambda root: _read_recipe(root / "recipe.yaml")  # noqa: E731
+    space = lambda root: _read_space(root / "label_space.yaml")  # noqa: E731
+    return [
+        Kind("recipe", "YAML", "recipe.yaml", sound.recipe, recipe, "text", 3),
+        Kind("label space", "YAML", "label_space.yaml", sound.folder, space, "text", 2),
+        Kind("data config", "YAML", "data.yaml", sound.folder, _read_data, "text", 2),
+        Kind("split file", "split files", "train.txt", sound.folder, _read_data, "text", 2),
+    ]
+
+
+def _networks() -> list[Kind]:
+    return [
+        Kind(
+            "checkpoint", "checkpoints", "a.safetensors", sound.checkpoint,
+            lambda root: _read_checkpoint(root / "a.safetensors"), "safetensors", 2,
+        ),
+        Kind(
+            "start", "checkpoints", "a.safetensors", sound.checkpoint,
+            lambda root: _read_start(root / "a.safetensors"), "safetensors",
+        ),
+        Kind("tensors", "checkpoints", "a.pth", sound.tensors, lambda root: _read_tensors(root / "a.pth"), "zip", 2),
+        Kind(
+            "arrays of Paddle", "checkpoints", "a.pdparams", sound.paddle, lambda root: _read_tensors(root / "a.pdparams")
+        ),
+        Kind("state of a run", "checkpoints", "resume.pt", sound.state, lambda root: _read_resume(root / "resume.pt"), "zip"),
+        Kind("failed step", "checkpoints", "failure.pt", sound.failure, lambda root: _read_failure(root / "failure.pt"), "zip", 0.3),
+    ]  # fmt: skip
+
+
+def _records() -> list[Kind]:
+    evaluation = "evaluations"
+    return [
+        Kind("manifest", "manifests", "manifest.jsonl", sound.autolabels, _read_autolabels, "lines", 2),
+        Kind("description", "manifests", "autolabel.json", sound.autolabels, _read_autolabels, "json", 2),
+        Kind("confidence", "manifests", "confidence/a.png", sound.autolabels, _read_autolabels, "png"),
+        Kind("journal", "journals", ".journal/labels-00000.jsonl", sound.autolabels, _read_autolabels, "lines", 2),
+        Kind("log of a run", "journals", "log.jsonl", sound.log, _read_log, "lines"),
+        Kind("scores", evaluation, "scores.json", sound.evaluation, _read_evaluation, "json", 0.3),
+        Kind("recording", evaluation, "recording.json", sound.evaluation, _read_evaluation, "json", 0.3),
+        Kind("counts", evaluation, "counts.npz", sound.evaluation, _read_evaluation, "zip", 0.3),
+    ]
+
+
+def _videos() -> list[Kind]:
+    kinds = [
+        Kind(f"video {suffix}", "videos", f"a{suffix}", write, lambda root, s=suffix: _read_video(root / f"a{s}"))
+        for suffix, write in sound.videos()
+    ]
+    frames = Kind("list of frames", "videos", "list.txt", sound.frames, lambda root: _read_video(root / "list.txt"), "text")
+    return [*kinds, frames]
+
+
+KINDS = tuple([*_images(), *_annotations(), *_settings(), *_networks(), *_records(), *_videos()])
