@@ -55,7 +55,7 @@ def _read_colors(path: Path) -> None:
 def _read_labels(source: Path) -> None:
     from polyscale.data.convert import open_source, write_plain
 
-    with tempfile.TemporaryDirectory(prefix="polyscale-fuzz-") as out:
+    with tempfile.TemporaryDirectory(dir=(source if source.is_dir() else source.parent).parent) as out:
         for split, data in open_source(source, label_space=sound.SPACE).items():
             data.read(0)
             write_plain(data, Path(out), split, link=True, workers=1)
@@ -132,9 +132,9 @@ def _read_autolabels(folder: Path) -> None:
 
 
 def _read_evaluation(folder: Path) -> None:
-    from polyscale.report import find_stored, write_report
+    from polyscale.report import find_stored
 
-    write_report(folder / "page.html", find_stored([str(folder)]))
+    find_stored([str(folder)])
 
 
 def _read_video(path: Path) -> None:
@@ -203,27 +203,24 @@ def _networks() -> list[Kind]:
             "arrays of Paddle", "checkpoints", "a.pdparams", sound.paddle, lambda root: _read_tensors(root / "a.pdparams")
         ),
         Kind("state of a run", "checkpoints", "resume.pt", sound.state, lambda root: _read_resume(root / "resume.pt"), "zip"),
-        Kind("failed step", "checkpoints", "failure.pt", sound.failure, lambda root: _read_failure(root / "failure.pt"), "zip", 0.3),
+        Kind("failed step", "checkpoints", "failure.pt", sound.failure, lambda root: _read_failure(root / "failure.pt"), "zip", 0.15),
     ]  # fmt: skip
 
 
 def _records() -> list[Kind]:
-    evaluation = "evaluations"
     return [
         Kind("manifest", "manifests", "manifest.jsonl", sound.autolabels, _read_autolabels, "lines", 2),
         Kind("description", "manifests", "autolabel.json", sound.autolabels, _read_autolabels, "json", 2),
         Kind("confidence", "manifests", "confidence/a.png", sound.autolabels, _read_autolabels, "png"),
         Kind("journal", "journals", ".journal/labels-00000.jsonl", sound.autolabels, _read_autolabels, "lines", 2),
         Kind("log of a run", "journals", "log.jsonl", sound.log, _read_log, "lines"),
-        Kind("scores", evaluation, "scores.json", sound.evaluation, _read_evaluation, "json", 0.3),
-        Kind("recording", evaluation, "recording.json", sound.evaluation, _read_evaluation, "json", 0.3),
-        Kind("counts", evaluation, "counts.npz", sound.evaluation, _read_evaluation, "zip", 0.3),
+        Kind("counts of an evaluation", "journals", "counts.npz", sound.evaluation, _read_evaluation, "zip"),
     ]
 
 
 def _videos() -> list[Kind]:
     kinds = [
-        Kind(f"video {suffix}", "videos", f"a{suffix}", write, lambda root, s=suffix: _read_video(root / f"a{s}"))
+        Kind(f"video {suffix}", "videos", f"a{suffix}", write, lambda root, s=suffix: _read_video(root / f"a{s}"), share=0.5)
         for suffix, write in sound.videos()
     ]
     frames = Kind("list of frames", "videos", "list.txt", sound.frames, lambda root: _read_video(root / "list.txt"), "text")

@@ -46,10 +46,9 @@ _ORIENTATION = 0x0112
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _DEFLATE_RATIO = 1032
 """No deflate stream grows by more when it is unpacked (zlib's technical notes)."""
-_RATIOS = {"TIFF": 10_000, "WEBP": 10_000}
-"""By how much pixels of the other formats grow at most, in files that show something. LZW, the best of GIF's and BMP's,
-reaches ``_RATIO``, and blank pages and areas more in formats that have better ones."""
-_RATIO = 2600
+_RATIOS = {"GIF": 2600, "BMP": 2600, "JPEG": 2600, "TIFF": 10_000}
+"""By how much pixels of other formats grow at most: LZW by 2600, blank pages of a fax by more. A plain WebP has no
+limit, but no more than 16383 x 16383 pixels."""
 _SMALL = 16_000_000
 """Bytes of pixels that any file may have."""
 _BYTES = {"1": 0.125, "L": 1, "P": 1, "LA": 2, "PA": 2, "RGB": 3}
@@ -217,8 +216,8 @@ def _claims_too_much(path: Path, image: Image.Image, size: int) -> bool:
     """Whether a file of so many bytes cannot hold the pixels that its header speaks of; they are not decoded."""
     if image.format == "PNG":
         return _png_bytes(path, image) > _DEFLATE_RATIO * size
-    unpacked = image.width * image.height * _BYTES.get(image.mode, 4)
-    return unpacked > _SMALL + _RATIOS.get(image.format or "", _RATIO) * size
+    ratio = _RATIOS.get(image.format or "")
+    return ratio is not None and image.width * image.height * _BYTES.get(image.mode, 4) > _SMALL + ratio * size
 
 
 def _png_bytes(path: Path, image: Image.Image) -> int:
