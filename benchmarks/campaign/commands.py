@@ -42,23 +42,22 @@ class Command(NamedTuple):
     anew: bool = False
 
 
+_CPU = ("--device", "cpu")
+_ATTEND = ("epochs=1", "channels=8", "variants=2", "scales=[0.5,1]")
 COMMANDS = (
     Command("train", ("train", "recipe.yaml", "--out", "{out}"), ("--resume",)),
     Command(
         "autolabel run",
-        ("autolabel", "run", "net.safetensors", "photos", "--out", "{out}", "--confidence", "--workers", "1", "--device", "cpu"),
+        ("autolabel", "run", "net.safetensors", "photos", "--out", "{out}", "--confidence", "--workers", "1", *_CPU),
     ),
-    Command("evaluate", ("evaluate", "net.safetensors", "data", "--split", "val", "--out", "{out}", "--device", "cpu")),
-    Command(
-        "attend",
-        ("attend", "plain.safetensors", "data", "epochs=1", "channels=8", "variants=2", "scales=[0.5,1]", "--out", "{out}", "--device", "cpu"),
-    ),
-    Command("video", ("video", "net.safetensors", "film.mp4", "{out}.mp4", "--device", "cpu"), ("--replace",)),
+    Command("evaluate", ("evaluate", "net.safetensors", "data", "--split", "val", "--out", "{out}", *_CPU)),
+    Command("attend", ("attend", "plain.safetensors", "data", *_ATTEND, "--out", "{out}", *_CPU)),
+    Command("video", ("video", "net.safetensors", "film.mp4", "{out}.mp4", *_CPU), ("--replace",)),
     Command("report", ("report", "evaluated", "--out", "{out}.html")),
-    Command("predict", ("predict", "net.safetensors", "photos", "--out", "{out}", "--device", "cpu")),
+    Command("predict", ("predict", "net.safetensors", "photos", "--out", "{out}", *_CPU)),
     Command("export-labels", ("export-labels", "data:train", "--to", "coco", "--out", "{out}"), anew=True),
     Command("data convert", ("data", "convert", "data", "{out}", "--workers", "1"), anew=True),
-)  # fmt: skip
+)
 
 
 def make_world(root: Path) -> None:
@@ -194,12 +193,25 @@ def content(world: Path, out: str) -> dict[str, Any]:
 
 
 def _plain_values(path: Path, out: str) -> Any:
+    if path.suffix == ".pt":  # whose bytes tell which objects were one
+        import torch
+
+        return _comparable(torch.load(path, weights_only=True))
     data = path.read_bytes()
     if path.suffix not in (".json", ".jsonl"):
         return data.replace(out.encode(), b"OUT")
     text = data.decode().replace(out, "OUT")
     lines = text.splitlines() if path.suffix == ".jsonl" else [text]
     return [_without_times(json.loads(line)) for line in lines]
+
+
+def _comparable(value: Any) -> Any:
+    """Plain values in place of tensors, which do not compare as one."""
+    if isinstance(value, dict):
+        return {key: _comparable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_comparable(inner) for inner in value]
+    return (str(value.dtype), value.shape, value.tolist()) if hasattr(value, "tolist") else value
 
 
 def _without_times(value: Any) -> Any:

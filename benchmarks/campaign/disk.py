@@ -48,7 +48,7 @@ def failing(number: int, world: Path, counted: Path) -> Callable[[], None]:
             return done[0] > number
 
         def full_open(file: Any, mode: str = "r", buffering: int = -1, *more: Any, **options: Any) -> Any:
-            path = file if isinstance(file, int) else os.path.abspath(os.fspath(file))
+            path = file if isinstance(file, int) else str(Path(os.fspath(file)).absolute())
             inside = isinstance(path, str) and path.startswith(f"{world}/") and not path.endswith(".lock")
             if inside and set(mode) & set("wax") and is_full():
                 raw = _Full(path, mode.replace("b", "").replace("t", ""))

@@ -1,8 +1,8 @@
 """Kills, full disks, several processes and numbers that must not change, for every command that writes.
 
-    make faults                             # all, recorded under benchmarks/results
-    make faults FAULTS="--only kills disk"  # a part, shown and not recorded
-    make faults FAULTS="--kills 30"
+make faults                             # all, recorded under benchmarks/results
+make faults FAULTS="--only kills disk"  # a part, shown and not recorded
+make faults FAULTS="--kills 30"
 """
 
 import argparse
@@ -91,7 +91,13 @@ def _works(place: Path, given: argparse.Namespace) -> list[tuple[str, str, Calla
         assert os.waitpid(child, 0)[1] == 0
     for command in commands:
         if "kills" in given.only:
-            works.append(("kills", command.name, partial(kill_at_random, command, place, given.kills, most_seconds=given.seconds)))
+            works.append(
+                (
+                    "kills",
+                    command.name,
+                    partial(kill_at_random, command, place, given.kills, most_seconds=given.seconds),
+                )
+            )
         if "together" in given.only:
             works.append(("together", command.name, partial(two_at_once, command, place)))
         if "disk" in given.only:

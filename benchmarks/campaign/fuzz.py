@@ -1,7 +1,7 @@
-"""Damage thousands of files of every kind; each must be read, or refused by a ``UserError``, in bounded time and memory.
+"""Damage thousands of files; each must be read, or refused by a ``UserError``, in bounded time and memory.
 
     make fuzz                                   # all kinds, recorded under benchmarks/results
-    make fuzz FUZZ="--files 2000 --kinds COCO"  # a part, shown and not recorded
+    make fuzz FUZZ="--each 2000 --kinds COCO"  # a part, shown and not recorded
 
 A child process reads the files of one kind, one after the other; its parent ends it where a file takes too long. What
 a find was made of can be made again from its kind, its number and the seed.
@@ -117,7 +117,10 @@ def _serve(kind: Kind, first: int, end: int, seed: int, to: int) -> NoReturn:
     status, shown = 1, os.dup(2)
     try:
         warnings.simplefilter("ignore")
-        with tempfile.TemporaryDirectory(prefix="polyscale-fuzz-", dir=MEMORY) as place, os.fdopen(to, "w", buffering=1) as say:
+        with (
+            tempfile.TemporaryDirectory(prefix="polyscale-fuzz-", dir=MEMORY) as place,
+            os.fdopen(to, "w", buffering=1) as say,
+        ):
             folder = Path(place) / "sound"
             folder.mkdir()
             kind.build(folder)
@@ -209,39 +212,37 @@ def chosen(names: Sequence[str]) -> list[Kind]:
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Counts by group and kind, and the worst time and growth."""
-    groups: dict[str, Any] = {}
-    for kind in KINDS:
-        own = [outcome for outcome in outcomes if outcome.kind == kind.name]
-        if own:
-            groups.setdefault(kind.group, {})[kind.name] = {
-                "files": len(own),
-                "read": sum(one.outcome == "read" for one in own),
-                "refused": sum(one.outcome == "refused" for one in own),
-                "finds": sum(one.is_find for one in own),
-                "longest_seconds": max(one.seconds for one in own),
-                "most_megabytes": round(max(one.grown for one in own) / 1e6),
-            }
-    return groups
+    """Counts of one kind, and the worst time and growth."""
+    return {
+        "files": len(outcomes),
+        "read": sum(one.outcome == "read" for one in outcomes),
+        "refused": sum(one.outcome == "refused" for one in outcomes),
+        "finds": sum(one.is_find for one in outcomes),
+        "longest_seconds": max(one.seconds for one in outcomes),
+        "most_megabytes": round(max(one.grown for one in outcomes) / 1e6),
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; status 1 where there are finds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=26_000, help="in all; a part is not recorded")
+    parser.add_argument("--each", type=int, default=400, help="files of a kind; some kinds get a multiple of it")
     parser.add_argument("--kinds", nargs="+", default=[], help="names or groups")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="a folder in which the files of finds are kept")
+    parser.add_argument("--out", type=Path, help="JSON file for the counts; it keeps those of kinds that are not read")
     parser.add_argument("--record", action="store_true", help="write the counts under benchmarks/results")
     given = parser.parse_args(arguments)
     import polyscale.training  # noqa: F401 - what most children need
+
     kinds = chosen(given.kinds)
-    unit = given.files / sum(kind.share for kind in kinds)
-    outcomes: list[Outcome] = []
+    groups: dict[str, Any] = json.loads(given.out.read_text()) if given.out and given.out.exists() else {}
     for kind in kinds:
         start = time.monotonic()
-        found = list(fuzz(kind, range(max(1, round(unit * kind.share))), given.seed))
-        outcomes += found
+        found = list(fuzz(kind, range(max(1, round(given.each * kind.share))), given.seed))
+        groups.setdefault(kind.group, {})[kind.name] = summary(found)
+        if given.out:
+            given.out.write_text(json.dumps(groups, indent=2))
         finds = [one for one in found if one.is_find]
         print(f"{kind.name}: {len(found)} files in {time.monotonic() - start:.0f} s, {len(finds)} finds", flush=True)
         by_end = {(one.outcome, one.told.strip()[-160:] if one.told else ""): one for one in reversed(finds)}
@@ -249,14 +250,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"  {one.number}: {one.outcome}, {one.seconds} s, {one.grown / 1e6:.0f} MB\n{one.told}", flush=True)
         if given.keep and finds:
             _keep(kind, finds, given.keep, given.seed)
-    groups = summary(outcomes)
-    num_finds = sum(one.is_find for one in outcomes)
-    print(f"{len(outcomes)} files, {num_finds} finds")
+    total, num_finds = (sum(kind[key] for by in groups.values() for kind in by.values()) for key in ("files", "finds"))
+    print(f"{total} files, {num_finds} finds")
     if given.record:
         from record import save
 
         limits = {"seconds": MOST_SECONDS, "megabytes": round(MOST_BYTES / 1e6)}
-        save("fuzz", {"files": len(outcomes), "seed": given.seed, "limits": limits, "groups": groups})
+        save("fuzz", {"files": total, "seed": given.seed, "limits": limits, "groups": groups})
     return 1 if num_finds else 0
 
 

@@ -35,7 +35,9 @@ def _sound(command: Command, world: Path) -> tuple[dict[str, Any], float]:
     return content(world, "campaign-a"), seconds
 
 
-def kill_at_random(command: Command, world: Path, kills: int, seed: int = 0, most_seconds: float = 240) -> dict[str, Any]:
+def kill_at_random(
+    command: Command, world: Path, kills: int, seed: int = 0, most_seconds: float = 240
+) -> dict[str, Any]:
     """Kill a command again and again while it runs; what it leaves is killed on, until a run reaches its end.
 
     Args:
@@ -100,9 +102,8 @@ def two_at_once(command: Command, world: Path, times: int = 4) -> dict[str, Any]
         assert first_ended is not None
         assert second_ended is not None
         refused += second_ended.is_one_line or first_ended.is_one_line
-        for ended in (first_ended, second_ended):
-            if ended.status and not ended.is_one_line:
-                wrong.append(ended.told[-500:])
+        both = (first_ended, second_ended)
+        wrong += [ended.told[-500:] for ended in both if ended.status and not ended.is_one_line]
         if first_ended.status and second_ended.status:
             wrong.append(f"neither ended well: {first_ended.told[-200:]} {second_ended.told[-200:]}")
         elif (found := difference(whole, content(world, "campaign-c"))) is not None:

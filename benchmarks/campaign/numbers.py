@@ -109,7 +109,7 @@ class _Watch:
 def usage() -> tuple[int, int, int]:
     """Bytes of memory, open handles and child processes of this process."""
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text(encoding="ascii").split()
-    return resident("VmRSS"), len(os.listdir("/proc/self/fd")), len(children)
+    return resident("VmRSS"), len(list(Path("/proc/self/fd").iterdir())), len(children)
 
 
 def flat_memory(root: Path, steps: int = 2000) -> dict[str, Any]:
@@ -151,7 +151,10 @@ def workers(root: Path, steps: int = 50) -> dict[str, Any]:
         out = root / f"workers{number}"
         _train(root, out, num_workers=number, epochs=-(-steps // 4))
         lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-        found[number] = [line["loss"] for line in lines if "loss" in line][:steps], (out / "last.safetensors").read_bytes()
+        found[number] = (
+            [line["loss"] for line in lines if "loss" in line][:steps],
+            (out / "last.safetensors").read_bytes(),
+        )
     wrong = [f"{number} workers give other numbers than none" for number in found if found[number] != found[0]]
     return {"losses": len(found[0][0]), "workers": list(found), "wrong": wrong}
 

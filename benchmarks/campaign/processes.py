@@ -46,7 +46,9 @@ def _launch(root: Path, count: int, words: Sequence[str]) -> "subprocess.Popen[s
     if count == 1:
         environment["RANK"] = "0"
     command = [sys.executable, *launcher, str(root / "worker.py"), str(root / "pids"), *words]
-    return subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
 
 
 def _finish(root: Path, count: int, words: Sequence[str]) -> None:
@@ -65,7 +67,10 @@ def same_numbers(root: Path) -> dict[str, Any]:
     for count in (1, 2, 3, 4):
         _finish(root, count, ("train", "recipe.yaml", f"training.batch_size={12 // count}", "--out", f"trained{count}"))
         lines = [json.loads(line) for line in (root / f"trained{count}" / "log.jsonl").read_text().splitlines()]
-        found[count] = next(line for line in lines if "loss" in line), load_file(root / f"trained{count}" / "last.safetensors")
+        found[count] = (
+            next(line for line in lines if "loss" in line),
+            load_file(root / f"trained{count}" / "last.safetensors"),
+        )
     (line, weights), wrong = found[1], []
     most_loss = most_gradient = 0.0
     for count in (2, 3, 4):

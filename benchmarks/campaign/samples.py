@@ -147,72 +147,77 @@ def _read_video(path: Path) -> None:
             pass
 
 
+def _file(
+    name: str,
+    group: str,
+    target: str,
+    build: Callable[[Path], None],
+    read: Callable[[Path], Any],
+    form: Form = "bytes",
+    share: float = 1.0,
+) -> Kind:
+    """A kind whose file is read by itself."""
+    return Kind(name, group, target, build, lambda root: read(root / target), form, share)
+
+
 def _images() -> list[Kind]:
     images = [
-        Kind(f"image {name}", "images", f"a{suffix}", write, lambda root, s=suffix: _read_image(root / f"a{s}"), form)
+        _file(f"image {name}", "images", f"a{suffix}", write, _read_image, form)
         for name, suffix, write, form in sound.images()
     ]
     masks = [
-        Kind(f"mask {name}", "masks", f"a{suffix}", write, lambda root, s=suffix: _read_mask(root / f"a{s}"), form)
+        _file(f"mask {name}", "masks", f"a{suffix}", write, _read_mask, form)
         for name, suffix, write, form in sound.masks()
     ]
     name, suffix, write, form = sound.color_mask()
-    return [*images, *masks, Kind(name, "masks", f"a{suffix}", write, lambda root: _read_colors(root / "a.png"), form)]
+    return [*images, *masks, _file(name, "masks", f"a{suffix}", write, _read_colors, form)]
 
 
 def _annotations() -> list[Kind]:
     group = "annotations"
     return [
-        Kind("COCO", group, "coco.json", sound.coco, lambda root: _read_labels(root / "coco.json"), "json", 2),
+        _file("COCO", group, "coco.json", sound.coco, _read_labels, "json", 2),
         Kind("LabelMe", group, "a.json", sound.labelme, _read_labels, "json", 2),
-        Kind("CVAT", group, "cvat.xml", sound.cvat, lambda root: _read_labels(root / "cvat.xml"), "text", 2),
-        Kind("Label Studio", group, "ls.json", sound.label_studio, lambda root: _read_labels(root / "ls.json"), "json"),
+        _file("CVAT", group, "cvat.xml", sound.cvat, _read_labels, "text", 2),
+        _file("Label Studio", group, "ls.json", sound.label_studio, _read_labels, "json"),
         Kind("YOLO lines", group, "labels/a.txt", sound.yolo, _read_labels, "text"),
         Kind("YOLO names", group, "data.yaml", sound.yolo, _read_labels, "text"),
         Kind("NumPy array", group, "masks/a.npy", sound.arrays, _read_labels),
         Kind("NumPy archive", group, "masks/b.npz", sound.arrays, _read_labels, "zip"),
         Kind("MATLAB", group, "masks/c.mat", sound.arrays, _read_labels),
-        Kind("parquet", group, "a.parquet", sound.parquet, lambda root: _read_labels(root / "a.parquet")),
+        _file("parquet", group, "a.parquet", sound.parquet, _read_labels),
         Kind("Mapillary config", group, "config_v1.2.json", sound.mapillary, _read_data, "json"),
     ]
 
 
 def _settings() -> list[Kind]:
-    recipe = lambda root: _read_recipe(root / "recipe.yaml")  # noqa: E731
-    space = lambda root: _read_space(root / "label_space.yaml")  # noqa: E731
     return [
-        Kind("recipe", "YAML", "recipe.yaml", sound.recipe, recipe, "text", 3),
-        Kind("label space", "YAML", "label_space.yaml", sound.folder, space, "text", 2),
+        _file("recipe", "YAML", "recipe.yaml", sound.recipe, _read_recipe, "text", 3),
+        _file("label space", "YAML", "label_space.yaml", sound.folder, _read_space, "text", 2),
         Kind("data config", "YAML", "data.yaml", sound.folder, _read_data, "text", 2),
         Kind("split file", "split files", "train.txt", sound.folder, _read_data, "text", 2),
     ]
 
 
 def _networks() -> list[Kind]:
+    group = "checkpoints"
     return [
-        Kind(
-            "checkpoint", "checkpoints", "a.safetensors", sound.checkpoint,
-            lambda root: _read_checkpoint(root / "a.safetensors"), "safetensors", 2,
-        ),
-        Kind(
-            "start", "checkpoints", "a.safetensors", sound.checkpoint,
-            lambda root: _read_start(root / "a.safetensors"), "safetensors",
-        ),
-        Kind("tensors", "checkpoints", "a.pth", sound.tensors, lambda root: _read_tensors(root / "a.pth"), "zip", 2),
-        Kind(
-            "arrays of Paddle", "checkpoints", "a.pdparams", sound.paddle, lambda root: _read_tensors(root / "a.pdparams")
-        ),
-        Kind("state of a run", "checkpoints", "resume.pt", sound.state, lambda root: _read_resume(root / "resume.pt"), "zip"),
-        Kind("failed step", "checkpoints", "failure.pt", sound.failure, lambda root: _read_failure(root / "failure.pt"), "zip", 0.15),
-    ]  # fmt: skip
+        _file("checkpoint", group, "a.safetensors", sound.checkpoint, _read_checkpoint, "safetensors", 2),
+        _file("start", group, "a.safetensors", sound.checkpoint, _read_start, "safetensors"),
+        _file("tensors", group, "a.pth", sound.tensors, _read_tensors, "zip", 2),
+        _file("arrays of Paddle", group, "a.pdparams", sound.paddle, _read_tensors),
+        _file("state of a run", group, "resume.pt", sound.state, _read_resume, "zip"),
+        _file("failed step", group, "failure.pt", sound.failure, _read_failure, "zip", 0.15),
+    ]
 
 
 def _records() -> list[Kind]:
+    journal = ".journal/labels-00000.jsonl"
     return [
         Kind("manifest", "manifests", "manifest.jsonl", sound.autolabels, _read_autolabels, "lines", 2),
         Kind("description", "manifests", "autolabel.json", sound.autolabels, _read_autolabels, "json", 2),
         Kind("confidence", "manifests", "confidence/a.png", sound.autolabels, _read_autolabels, "png"),
-        Kind("journal", "journals", ".journal/labels-00000.jsonl", sound.autolabels, _read_autolabels, "lines", 2),
+        Kind("journal", "journals", journal, sound.autolabels, _read_autolabels, "lines", 2),
         Kind("log of a run", "journals", "log.jsonl", sound.log, _read_log, "lines"),
         Kind("counts of an evaluation", "journals", "counts.npz", sound.evaluation, _read_evaluation, "zip"),
     ]
@@ -220,11 +225,10 @@ def _records() -> list[Kind]:
 
 def _videos() -> list[Kind]:
     kinds = [
-        Kind(f"video {suffix}", "videos", f"a{suffix}", write, lambda root, s=suffix: _read_video(root / f"a{s}"), share=0.5)
+        _file(f"video {suffix}", "videos", f"a{suffix}", write, _read_video, share=0.5)
         for suffix, write in sound.videos()
     ]
-    frames = Kind("list of frames", "videos", "list.txt", sound.frames, lambda root: _read_video(root / "list.txt"), "text")
-    return [*kinds, frames]
+    return [*kinds, _file("list of frames", "videos", "list.txt", sound.frames, _read_video, "text")]
 
 
-KINDS = tuple([*_images(), *_annotations(), *_settings(), *_networks(), *_records(), *_videos()])
+KINDS = (*_images(), *_annotations(), *_settings(), *_networks(), *_records(), *_videos())

@@ -316,7 +316,14 @@ def coco(root: Path) -> None:
         "info": {"year": 2020},
         "images": [{"id": 1, "file_name": "a.png", "height": 30, "width": 40}],
         "annotations": [
-            {"id": k, "image_id": 1, "category_id": 1 + k % 2, "segmentation": region, "bbox": [1, 2, 3, 4], "iscrowd": 0}
+            {
+                "id": k,
+                "image_id": 1,
+                "category_id": 1 + k % 2,
+                "segmentation": region,
+                "bbox": [1, 2, 3, 4],
+                "iscrowd": 0,
+            }
             for k, region in enumerate(regions)
         ],
         "categories": [{"id": 1, "name": "car"}, {"id": 2, "name": "bus"}],
@@ -382,13 +389,13 @@ def arrays(root: Path) -> None:
 
 def parquet(root: Path) -> None:
     """A table with images and masks in it."""
-    import pyarrow
+    import pyarrow as pa
     from pyarrow import parquet as files
 
     _picture(root / "a.png")
     Image.fromarray(_ids(30, 40)).save(root / "b.png")
     cells = [{"bytes": (root / name).read_bytes(), "path": name} for name in ("a.png", "b.png")]
-    files.write_table(pyarrow.table({"image": [cells[0]] * 3, "label": [cells[1]] * 3}), root / "a.parquet")
+    files.write_table(pa.table({"image": [cells[0]] * 3, "label": [cells[1]] * 3}), root / "a.parquet")
 
 
 def mapillary(root: Path) -> None:
@@ -398,7 +405,9 @@ def mapillary(root: Path) -> None:
         place.mkdir(parents=True)
     Image.fromarray(_pixels(30, 40)).save(images / "a.jpg")
     Image.fromarray(_ids(30, 40)).save(labels / "a.png")
-    rows = [{"name": f"x--{n}", "readable": n, "color": [9 * k, 8, 7], "evaluate": n != "c"} for k, n in enumerate("abcd")]
+    rows = [
+        {"name": f"x--{n}", "readable": n, "color": [9 * k, 8, 7], "evaluate": n != "c"} for k, n in enumerate("abcd")
+    ]
     (root / "config_v1.2.json").write_text(json.dumps({"version": 1.1, "labels": rows}))
 
 

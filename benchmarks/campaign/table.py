@@ -1,7 +1,7 @@
 """The tables of ``docs/explanation/reliability.md``, from the newest records under ``benchmarks/results``.
 
-    python -m campaign.table           # write them
-    python -m campaign.table --check   # status 1 where the page says something else
+python -m campaign.table           # write them
+python -m campaign.table --check   # status 1 where the page says something else
 """
 
 import argparse

@@ -94,8 +94,8 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
 
     A reader sees the old file or the whole new one, never a half of it, also when the disk is full or the process is
     killed. The file's bytes are flushed to disk before the rename, so that a power cut cannot leave an empty file under
-    the new name. The temporary name keeps the suffix, which tells some writers the format. What killed processes left in
-    the folder more than an hour ago is removed.
+    the new name. The temporary name keeps the suffix, which tells some writers the format. What processes left in the
+    folder that were killed more than an hour ago is removed.
 
     Raises:
         UserError: the folder cannot be made or written, or the disk is full.

@@ -269,7 +269,10 @@ def test_other_files_too_small_for_their_pixels_are_refused_before_they_are_made
         read_image(path)
 
 
-@pytest.mark.parametrize(("suffix", "options"), [(".gif", {}), (".webp", {"lossless": True}), (".jpg", {}), (".tif", {"compression": "group4"})])
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [(".gif", {}), (".webp", {"lossless": True}), (".jpg", {}), (".tif", {"compression": "group4"})],
+)
 def test_plain_surfaces_are_read_however_densely_they_are_packed(tmp_path, suffix, options):
     even = Image.new("1" if suffix == ".tif" else "L", (6000, 5000))
     even.save(tmp_path / f"a{suffix}", **options)

@@ -1,4 +1,5 @@
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -156,14 +157,9 @@ def test_more_rows_than_a_table_has_bytes_are_refused_before_they_are_listed(tmp
     table(tmp_path / "a.parquet", {"image": [b""], "label": [b""]})
     claims = parquet.ParquetFile(tmp_path / "a.parquet")
 
-    class Claims:
-        schema_arrow, num_row_groups = claims.schema_arrow, 1
-
-        class metadata:
-            @staticmethod
-            def row_group(_):
-                return type("Group", (), {"num_rows": 2**40})
-
-    monkeypatch.setattr(parquet, "ParquetFile", lambda _: Claims)
+    group = SimpleNamespace(num_rows=2**40)
+    metadata = SimpleNamespace(row_group=lambda _: group)
+    claim = SimpleNamespace(schema_arrow=claims.schema_arrow, num_row_groups=1, metadata=metadata)
+    monkeypatch.setattr(parquet, "ParquetFile", lambda _: claim)
     with pytest.raises(UserError, match=r"a\.parquet is damaged: it cannot hold 1099511627776 rows"):
         ParquetData(tmp_path, SPACE)

@@ -218,6 +218,8 @@ def test_cvat_in_an_encoding_that_is_not_known_is_told(tmp_path, encoding):
 
 
 def test_cvat_with_damaged_colours_and_layers_is_read(tmp_path):
-    regions = "".join(f'<polygon label="car" points="{POINTS}" z_order="{order}"/>' for order in ("--5", "9" * 5000, "x"))
+    regions = "".join(
+        f'<polygon label="car" points="{POINTS}" z_order="{order}"/>' for order in ("--5", "9" * 5000, "x")
+    )
     meta = LABELS.replace("#ff0000", "#gg0000")
     np.testing.assert_array_equal(CvatData(cvat(tmp_path, regions, meta)).read_labels(0), 2 * WANTED)
