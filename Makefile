@@ -3,6 +3,8 @@
 #   make test                          the quick tests
 #   make setup PYTHON=python3.12       choose the interpreter (3.10 to 3.13)
 #   make setup PIP_ARGS=…              options for pip, for example another index
+#   make fuzz, make faults             the reliability campaign: hours; see docs/explanation/reliability.md
+#   make test-lowest                   the quick tests on Python 3.10 with the oldest dependencies; needs uv
 
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.10 python; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$name && break; done)
@@ -15,10 +17,10 @@ PYTEST := OMP_NUM_THREADS=1 $(RUN) pytest -n 2 -q
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench parity dry-run docs
+.PHONY: help setup demo test test-all test-lowest fuzz faults check format bench parity dry-run docs
 
 help:
-	@echo "make setup | demo | test | test-all | check | format | bench | parity | dry-run | docs"
+	@echo "make setup | demo | test | test-all | test-lowest | fuzz | faults | check | format | bench | parity | dry-run | docs"
 
 setup: $(INSTALLED)
 
@@ -40,6 +42,26 @@ test: setup
 # Status 5 of pytest means that no test was chosen.
 test-all: test
 	$(PYTEST) -m "slow and not gpu" || [ $$? -eq 5 ]
+
+# The lowest version of each dependency that pyproject.toml allows, on the oldest Python. uv fetches both.
+LOWEST ?= .venv-lowest
+test-lowest:
+	@command -v uv >/dev/null || { echo "error: make test-lowest needs uv (pip install uv)" >&2; exit 2; }
+	uv venv --quiet --allow-existing --python 3.10 $(LOWEST)
+	uv pip install --quiet --python $(LOWEST) --resolution lowest-direct $(UV_ARGS) -e ".[dev,lite]"
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 -q -m "not slow and not gpu"
+
+# Options: FUZZ="--each 50 --kinds COCO", FAULTS="--only disk --commands train"; the defaults are recorded and shown in the docs.
+FUZZ ?= --record
+FAULTS ?= --record
+CAMPAIGN := PYTHONPATH=benchmarks OMP_NUM_THREADS=1 $(RUN)
+fuzz: setup
+	$(CAMPAIGN) campaign.fuzz $(FUZZ)
+	$(CAMPAIGN) campaign.table
+
+faults: setup
+	$(CAMPAIGN) campaign.faults $(FAULTS)
+	$(CAMPAIGN) campaign.table
 
 check: setup
 	$(RUN) ruff check .

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from polyscale.errors import UserError
-from polyscale.files import check_name, inside, locked, walk_files
+from polyscale.files import check_name, inside, locked, walk_files, write_atomically
 
 fcntl = pytest.importorskip("fcntl")
 
@@ -157,3 +157,14 @@ def test_a_walk_leaves_closed_and_marked_folders_out(tmp_path):
     touch(tmp_path, "a.png", "out/b.png", "labels/autolabel.json", "labels/masks/c.png", "more/d.png")
     found = walk_files(tmp_path, (".png",), closed=[(tmp_path / "out").resolve()], unless="autolabel.json")
     assert list(found) == ["a.png", "more/d.png"]
+
+
+def test_what_a_killed_process_left_long_ago_is_removed(tmp_path: Path) -> None:
+    old, new, other = (tmp_path / name for name in (".a.png.0123456789ab.tmp.png", ".b.0123456789ab.tmp", ".mine.tmp"))
+    for path in (old, new, other):
+        path.touch()
+    for path in (old, other):
+        os.utime(path, (1e9, 1e9))
+    with write_atomically(tmp_path / "c.txt") as temporary:
+        temporary.write_text("c")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([new.name, other.name, "c.txt"])

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import secrets
+import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -20,6 +21,12 @@ __all__ = [
     "walk_files",
     "write_atomically",
 ]
+
+_LEFT_OVER = re.compile(r"\..*\.[0-9a-f]{12}\.tmp(\.[^.]*)?")
+_OLD = 3600.0
+"""Seconds after which a temporary file that nobody writes was left by a process that was killed."""
+_SWEPT: set[Path] = set()
+"""Folders that this process has cleared of such files."""
 
 _HELD: set[Path] = set()
 """By this process: the system's locks are between processes."""
@@ -87,7 +94,8 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
 
     A reader sees the old file or the whole new one, never a half of it, also when the disk is full or the process is
     killed. The file's bytes are flushed to disk before the rename, so that a power cut cannot leave an empty file under
-    the new name. The temporary name keeps the suffix, which tells some writers the format.
+    the new name. The temporary name keeps the suffix, which tells some writers the format. What processes left in the
+    folder that were killed more than an hour ago is removed.
 
     Raises:
         UserError: the folder cannot be made or written, or the disk is full.
@@ -96,6 +104,7 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.tmp{path.suffix[:16]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         mode = temporary.stat().st_mode
     except OSError as error:
@@ -122,8 +131,19 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
 def remove_leftovers(folder: str | Path) -> None:
     """Remove the temporary files in a folder that a process left which was killed inside ``write_atomically``."""
     for path in Path(folder).glob(".*.tmp*"):
-        if re.fullmatch(r"\..*\.[0-9a-f]{12}\.tmp(\.[^.]*)?", path.name):
+        if _LEFT_OVER.fullmatch(path.name):
             path.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove old temporary files from a folder, once in this process: other processes may be writing there."""
+    if folder in _SWEPT:
+        return
+    _SWEPT.add(folder)
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _LEFT_OVER.fullmatch(entry.name) and entry.stat().st_mtime < time.time() - _OLD:
+                Path(entry.path).unlink(missing_ok=True)
 
 
 def walk_files(

@@ -257,6 +257,28 @@ def test_a_png_whose_bytes_are_too_few_for_its_pixels_is_refused_before_they_are
     np.testing.assert_array_equal(read_mask(tmp_path / "b.png"), even)
 
 
+@pytest.mark.parametrize(("suffix", "place"), [(".gif", 6), (".bmp", 18)])
+def test_other_files_too_small_for_their_pixels_are_refused_before_they_are_made(tmp_path, suffix, place):
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
+    content = bytearray(path.read_bytes())
+    size, width = ("<HH", 2) if suffix == ".gif" else ("<ii", 4)
+    content[place : place + 2 * width] = struct.pack(size, 30_000, 30_000)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"bytes are too few for 30000 x 30000 pixels"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [(".gif", {}), (".webp", {"lossless": True}), (".jpg", {}), (".tif", {"compression": "group4"})],
+)
+def test_plain_surfaces_are_read_however_densely_they_are_packed(tmp_path, suffix, options):
+    even = Image.new("1" if suffix == ".tif" else "L", (6000, 5000))
+    even.save(tmp_path / f"a{suffix}", **options)
+    assert not read_image(tmp_path / f"a{suffix}").any()
+
+
 @pytest.mark.parametrize(("width", "height"), [(50_000, 50_000), (100_000, 100_000)])
 def test_an_image_beyond_the_limit_is_refused_by_its_header(tmp_path, width, height):
     path = png(tmp_path / "a.png", 8, 0, (height, width, []))

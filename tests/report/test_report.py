@@ -202,3 +202,22 @@ def test_a_picture_of_the_idea(evaluated):
     empty = {**stored.about, "images": [{**entry, "gallery": None} for entry in stored.about["images"]]}
     with pytest.raises(UserError, match="holds no image in full"):
         summary_picture(dataclasses.replace(stored, about=empty))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("scores.json", b"[" * 100_000, "cannot read"),
+        ("scores.json", b'{"rows": ["fused"]}', "is not an evaluation"),
+        ("scores.json", b'{"rows": {"fused": {}}, "metadata": 3}', "is not an evaluation"),
+        ("recording.json", b"[]", "is of another version"),
+        ("counts.npz", b"PK\x03\x04 damaged", "cannot read"),
+        ("counts.npz", b"", "cannot read"),
+    ],
+)
+def test_a_damaged_evaluation_is_one_line(evaluated, tmp_path, name, content, message):
+    for file in ("scores.json", "recording.json", "counts.npz"):
+        (tmp_path / file).write_bytes((evaluated / file).read_bytes())
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_evaluation(tmp_path)

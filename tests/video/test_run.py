@@ -202,6 +202,7 @@ class TestNothingHalfWritten:
         ("one.png", {}, "is one picture"),
         ("nothing", {}, "no picture in"),
         ("list.txt", {}, "do not exist"),
+        ("long.txt", {}, r"long\.txt: the file name .* is too long"),
         ("97", {}, "there is no camera 97"),
     ],
 )
@@ -212,6 +213,7 @@ def test_bad_input_is_one_line(predictor, make_video, tmp_path, given, options, 
     (tmp_path / "broken.mp4").write_bytes(b"no video" * 99)
     (tmp_path / "nothing").mkdir()
     (tmp_path / "list.txt").write_text("a.png\n")
+    (tmp_path / "long.txt").write_text("a" * 5000)
     Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
     with av.open(str(tmp_path / "sound.wav"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")

@@ -47,6 +47,12 @@ _ORIENTATION = 0x0112
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _DEFLATE_RATIO = 1032
 """No deflate stream grows by more when it is unpacked (zlib's technical notes)."""
+_RATIOS = {"GIF": 2600, "BMP": 2600, "JPEG": 2600, "TIFF": 10_000}
+"""By how much pixels of other formats grow at most: LZW by 2600, blank pages of a fax by more. A plain WebP has no
+limit, but no more than 16383 x 16383 pixels."""
+_SMALL = 16_000_000
+"""Bytes of pixels that any file may have."""
+_BYTES = {"1": 0.125, "L": 1, "P": 1, "LA": 2, "PA": 2, "RGB": 3}
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 _guard = threading.Lock()
@@ -157,7 +163,7 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
                     f"{path} has {image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} that can be read; "
                     "cut it into parts"
                 )
-            if image.format == "PNG" and _png_bytes(path, image) > _DEFLATE_RATIO * found.st_size:
+            if _claims_too_much(path, image, found.st_size):
                 raise DataError(
                     f"{path} cannot be read: its {found.st_size:,} bytes are too few for "
                     f"{image.width} x {image.height} pixels; replace or remove it"
@@ -205,6 +211,14 @@ def _png_header(path: str | Path) -> tuple[int, int]:
     with Path(path).open("rb") as file:
         header = file.read(26)
     return header[24], header[25]
+
+
+def _claims_too_much(path: Path, image: Image.Image, size: int) -> bool:
+    """Whether a file of so many bytes cannot hold the pixels that its header speaks of; they are not decoded."""
+    if image.format == "PNG":
+        return _png_bytes(path, image) > _DEFLATE_RATIO * size
+    ratio = _RATIOS.get(image.format or "")
+    return ratio is not None and image.width * image.height * _BYTES.get(image.mode, 4) > _SMALL + ratio * size
 
 
 def _png_bytes(path: Path, image: Image.Image) -> int:

@@ -122,7 +122,7 @@ def vistas_label_space(root: Path, version: Version) -> LabelSpace:
         ]
         ignored = tuple(number for number, (_, _, on) in enumerate(rows) if not on)
         return LabelSpace(name=f"mapillary-vistas-{version}", classes=tuple(counted), ignore_ids=ignored)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{path} is no config file of Mapillary Vistas ({' '.join(str(error).split())[:200]}); unpack it again"
         ) from None

@@ -1,6 +1,8 @@
 """Reading what evaluations and runs left: scores, counts, galleries, logs and configurations."""
 
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +94,8 @@ def read_evaluation(folder: Path, name: str | None = None, run: Run | None = Non
         UserError: a file is missing or damaged.
     """
     scores = _json(folder / "scores.json")
-    if not isinstance(scores, dict) or "fused" not in (scores.get("rows") or {}):
+    rows = scores.get("rows") if isinstance(scores, dict) else None
+    if not isinstance(rows, dict) or "fused" not in rows or not isinstance(scores.get("metadata", {}), dict):
         raise UserError(f"{folder / 'scores.json'} is not an evaluation: it has no row 'fused'; evaluate again")
     checkpoint = scores.get("metadata", {}).get("checkpoint")
     if run is None and checkpoint is not None:
@@ -101,7 +104,7 @@ def read_evaluation(folder: Path, name: str | None = None, run: Run | None = Non
     counts: dict[str, Array] = {}
     if (folder / "recording.json").is_file():
         about = _json(folder / "recording.json")
-        if about.get("format") != RECORDING:
+        if not isinstance(about, dict) or about.get("format") != RECORDING:
             raise UserError(f"{folder / 'recording.json'} is of another version; evaluate again")
         if not about.get("complete"):
             raise UserError(f"the evaluation in {folder} did not end; evaluate again")
@@ -147,7 +150,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read {path}: {error}; evaluate again") from None
 
 
@@ -155,5 +158,5 @@ def _arrays(path: Path) -> dict[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise UserError(f"cannot read {path}: {error}; evaluate again") from None

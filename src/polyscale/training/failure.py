@@ -132,5 +132,5 @@ def replay(path: str | Path, trust: Collection[str] = ()) -> list[dict[str, floa
         terms = objective(fused, batch["labels"], batch["weights"])
         terms["total"].backward()
         norm = get_total_norm(p.grad for p in model.parameters() if p.grad is not None)
-        results.append({name: float(value) for name, value in terms.items()} | {"gradient": float(norm)})
+        results.append({name: float(value.detach()) for name, value in terms.items()} | {"gradient": float(norm)})
     return results

@@ -11,6 +11,7 @@ import numpy as np
 
 from polyscale.data.images import IMAGE_SUFFIXES, image_size, read_image
 from polyscale.errors import UserError
+from polyscale.files import check_name
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -272,7 +273,10 @@ def _listed(path: Path) -> list[Path]:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError):
         raise UserError(f"{path} is no text file that can be read; write the path of one picture a line") from None
-    named = [line for line in lines if line and not line.startswith("#")]
+    try:
+        named = [check_name(line, absolute=True) for line in lines if line and not line.startswith("#")]
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     if not named:
         raise UserError(f"{path} lists no pictures; write one path a line")
     found = [path.parent / line if (path.parent / line).is_file() else Path(line) for line in named]

@@ -1,4 +1,5 @@
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -139,3 +140,26 @@ def test_tables_that_do_not_fit_are_told(tmp_path):
     with pytest.raises(UserError, match="there are no parquet files"):
         (tmp_path / "empty").mkdir()
         ParquetData(tmp_path / "empty", SPACE)
+
+
+def test_a_table_that_is_damaged_inside_is_told(tmp_path):
+    table(tmp_path / "a.parquet", {"image": [encoded(PIXELS)], "label": [IDS.tolist()]})
+    content = bytearray((tmp_path / "a.parquet").read_bytes())
+    content[4:40] = b"\xff" * 36  # the first page; the list of columns at the end is sound
+    (tmp_path / "a.parquet").write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.parquet cannot be read"):
+        ParquetData(tmp_path, SPACE).read(0)
+
+
+def test_more_rows_than_a_table_has_bytes_are_refused_before_they_are_listed(tmp_path, monkeypatch):
+    from pyarrow import parquet
+
+    table(tmp_path / "a.parquet", {"image": [b""], "label": [b""]})
+    claims = parquet.ParquetFile(tmp_path / "a.parquet")
+
+    group = SimpleNamespace(num_rows=2**40)
+    metadata = SimpleNamespace(row_group=lambda _: group)
+    claim = SimpleNamespace(schema_arrow=claims.schema_arrow, num_row_groups=1, metadata=metadata)
+    monkeypatch.setattr(parquet, "ParquetFile", lambda _: claim)
+    with pytest.raises(UserError, match=r"a\.parquet is damaged: it cannot hold 1099511627776 rows"):
+        ParquetData(tmp_path, SPACE)

@@ -124,6 +124,13 @@ def test_some_categories_can_be_chosen_in_an_order(tmp_path):
         ({"category_id": 4, "segmentation": SQUARE}, "annotations of category 4, which it does not list"),
         ({"category_id": 3, "image_id": 8, "segmentation": SQUARE}, "annotations of image 8, which it does not list"),
         ({"segmentation": SQUARE}, "an annotation needs image_id and category_id"),
+        ({"category_id": 2**64, "segmentation": SQUARE}, "an annotation needs image_id and category_id"),
+        ({"category_id": float("inf"), "segmentation": SQUARE}, "an annotation needs image_id and category_id"),
+        ({"category_id": 3, "segmentation": 5}, "annotation 0 has a box but no outline"),
+        ({"category_id": 3, "segmentation": [[1, 10**400, 2, 2, 3, 3]]}, "a polygon is a list of pairs of numbers"),
+        ({"category_id": 3, "segmentation": [[1, 1e300, 2, 2, 3, 3]]}, "a corner lies .* pixels away"),
+        ({"category_id": 3, "segmentation": {"size": 8, "counts": [80]}}, "its mask is of size 8"),
+        ({"category_id": 3, "segmentation": {"size": [8, 10], "counts": [1e400]}}, "run lengths are damaged"),
     ],
 )
 def test_a_bad_annotation_is_one_line_that_names_it(tmp_path, annotation, message):

@@ -194,3 +194,32 @@ def test_cvat_files_that_do_not_fit_are_told(tmp_path):
         path.write_text(text)
         with pytest.raises(UserError, match=message):
             CvatData(path)
+
+
+def test_a_circle_whose_corners_are_no_numbers_is_told(tmp_path):
+    shape = {"label": "ball", "points": [[{"a": 1}, 2], [3, 4]], "shape_type": "circle"}
+    with pytest.raises(UserError, match="shape 1: a circle is two points"):
+        LabelMeData(labelme(tmp_path, shape)).read_labels(0)
+
+
+@pytest.mark.parametrize("far", [1e308, -1e12, 10**400])
+def test_a_corner_out_of_reach_is_told(tmp_path, far):
+    shape = {"label": "car", "points": [*SQUARE, (far, 2)]}
+    with pytest.raises(UserError, match=r"shape 1: a (corner lies .* pixels away|polygon is a list of pairs)"):
+        LabelMeData(labelme(tmp_path, shape)).read_labels(0)
+
+
+@pytest.mark.parametrize("encoding", ["uts-8", "utf-7", "rot13"])
+def test_cvat_in_an_encoding_that_is_not_known_is_told(tmp_path, encoding):
+    path = cvat(tmp_path, "")
+    path.write_text(f'<?xml version="1.0" encoding="{encoding}"?>{path.read_text()}')
+    with pytest.raises(UserError, match=r"annotations\.xml is no complete XML file"):
+        CvatData(path)
+
+
+def test_cvat_with_damaged_colours_and_layers_is_read(tmp_path):
+    regions = "".join(
+        f'<polygon label="car" points="{POINTS}" z_order="{order}"/>' for order in ("--5", "9" * 5000, "x")
+    )
+    meta = LABELS.replace("#ff0000", "#gg0000")
+    np.testing.assert_array_equal(CvatData(cvat(tmp_path, regions, meta)).read_labels(0), 2 * WANTED)

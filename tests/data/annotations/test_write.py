@@ -122,6 +122,8 @@ def test_a_persons_annotation_counts_before_a_prediction(tmp_path):
         ([task(annotations=[{"result": [{"type": "brushlabels", "value": {"rle": []}}]}])], "type brushlabels"),
         ([task(annotations=[{"result": [region(points=[[1, 2]])]}])], "region 1 of pictures/a: a polygon of 1 corners"),
         ([task(annotations=[{"result": [region(points="x")]}])], "and no polygon; draw one"),
+        ([task(annotations=[{"result": [region(points=[[1, 10**400]] * 3)]}])], "and no polygon; draw one"),
+        ([{"data": {"image": "http://[a.png"}}], "task 1: .*IPv6"),
     ],
 )
 def test_a_bad_task_is_one_line(tmp_path, tasks, message):

@@ -92,6 +92,8 @@ class ParquetData(SegmentationData):
             self._columns = chosen
             stem = path.relative_to(root.parent if root.is_file() else root).with_suffix("").as_posix()
             for group, count in enumerate(groups):
+                if count > path.stat().st_size:
+                    raise UserError(f"{path} is damaged: it cannot hold {count} rows; load it again")
                 for row in range(count):
                     name = f"{stem}-{len(items):06d}"
                     items.append(Item(name, path / name, path / name))
@@ -114,7 +116,10 @@ class ParquetData(SegmentationData):
 
         held = self._held
         if held is None or held[:2] != (path, group):
-            table = parquet.ParquetFile(path).read_row_group(group, columns=list(self._columns or ()))
+            try:
+                table = parquet.ParquetFile(path).read_row_group(group, columns=list(self._columns or ()))
+            except (OSError, ValueError, MemoryError) as error:
+                raise DataError(f"{path} cannot be read ({_line(error)}); load it again") from None
             held = self._held = (path, group, table)
         return held[2]
 

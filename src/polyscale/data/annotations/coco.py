@@ -129,11 +129,23 @@ class _Spool:
         return (json.loads(text) for (text,) in rows)
 
 
+def _number(value: Any) -> int:
+    """An identity, which the database can hold.
+
+    Raises:
+        TypeError, ValueError, OverflowError: it is none.
+    """
+    number = int(value)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(number)
+    return number
+
+
 def _image_of(value: Any, path: Path) -> tuple[int, str, tuple[int, int]]:
     try:
-        number, name = int(value["id"]), check_name(value["file_name"])
+        number, name = _number(value["id"]), check_name(value["file_name"])
         size = int(value["height"]), int(value["width"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, UserError):
             raise UserError(f"{path}: {error}") from None
         raise UserError(
@@ -144,8 +156,8 @@ def _image_of(value: Any, path: Path) -> tuple[int, str, tuple[int, int]]:
 
 def _category_of(value: Any, path: Path) -> tuple[int, str]:
     try:
-        number, title = int(value["id"]), value["name"]
-    except (KeyError, TypeError, ValueError):
+        number, title = _number(value["id"]), value["name"]
+    except (KeyError, TypeError, ValueError, OverflowError):
         number, title = 0, None
     if not isinstance(title, str) or not title.strip():
         raise UserError(f"{path}: a category needs id and name, got {_short(value)}; name it in the JSON file")
@@ -154,8 +166,8 @@ def _category_of(value: Any, path: Path) -> tuple[int, str]:
 
 def _annotation_of(value: Any, path: Path) -> tuple[int, int]:
     try:
-        return int(value["image_id"]), int(value["category_id"])
-    except (KeyError, TypeError, ValueError):
+        return _number(value["image_id"]), _number(value["category_id"])
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise UserError(f"{path}: an annotation needs image_id and category_id, got {_short(value)}") from None
 
 
@@ -163,10 +175,10 @@ def _shape(title: str, value: dict[str, Any], size: tuple[int, int], path: Path)
     where = f"{path}, annotation {value.get('id')}"
     outline = value.get("segmentation")
     if isinstance(outline, dict):
-        if list(outline.get("size", ())) != list(size):
+        if outline.get("size") != list(size):
             raise DataError(f"{where}: its mask is of size {outline.get('size')}, its image {list(size)}", "size")
         return shape_of(title, decode_run_lengths(outline.get("counts", ()), size, where))
-    if not outline:
+    if not isinstance(outline, list) or not outline:
         raise DataError(f"{where} has a box but no outline (segmentation); a box says nothing of pixels: remove it")
     return polygon_shape(title, outline, size, where, union=True)
 

@@ -3,6 +3,7 @@
 The file is read element by element, without document types and entities, so a small file cannot grow in memory.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,9 @@ class _Parsed:
                 parser.ParseFile(file)
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-        except expat.ExpatError as error:
+        except UserError:
+            raise
+        except (expat.ExpatError, LookupError, ValueError) as error:  # the latter of unknown encodings
             raise UserError(f"{path} is no complete XML file ({error}); export it again") from None
 
     def _refuse(self, *_: Any) -> None:
@@ -127,7 +130,7 @@ class _Parsed:
                     raise UserError(f"{self._path} declares a label without a name; name it")
                 self._label = text
                 self.labels.append(text)
-            elif name == "color" and self._label and len(text) == 7:
+            elif name == "color" and self._label and re.fullmatch("#[0-9a-fA-F]{6}", text):
                 self.colors[self._label] = (int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16))
 
     def _characters(self, text: str) -> None:
@@ -163,7 +166,7 @@ def _shape(kind: str, values: dict[str, str], size: tuple[int, int], where: str)
 
 def _layer(values: dict[str, str]) -> int:
     text = values.get("z_order", "0")
-    return int(text) if text.lstrip("-").isdecimal() else 0
+    return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else 0
 
 
 def _folder_of(path: Path, name: str) -> Path:

@@ -62,7 +62,7 @@ class LabelStudioData(ShapesData):
             where = f"{self._path}, region {number} of {self.images[index].name}"
             try:
                 corners = np.array(region["value"]["points"], dtype=np.float64).reshape(-1, 2)
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, OverflowError):
                 kind = region.get("type")
                 raise DataError(f"{where} is of type {kind}, and no polygon; draw one or remove it") from None
             shapes.append(polygon_shape(_title(region, where), [corners * size[::-1] / 100], size, where))
@@ -85,11 +85,11 @@ def _file_name(task: dict[str, Any], where: str) -> str:
     values = [value for value in data.values() if isinstance(value, str)] if isinstance(data, dict) else []
     if not values:
         raise UserError(f"{where} names no image (data.image)")
-    parts = urlsplit(values[0])
-    text = unquote(parse_qs(parts.query)["d"][0] if "d" in parse_qs(parts.query) else parts.path).lstrip("/")
     try:
-        return check_name(text)
-    except UserError as error:
+        parts = urlsplit(values[0])
+        query = parse_qs(parts.query)
+        return check_name(unquote(query["d"][0] if "d" in query else parts.path).lstrip("/"))
+    except ValueError as error:  # also of an address that is none
         raise UserError(f"{where}: {error}") from None
 
 

@@ -86,7 +86,7 @@ def _annotated(root: Path, name: str, content: dict[str, Any]) -> Annotated:
     try:
         image = path.parent / check_name(Path(given).name)
         size = int(content["imageHeight"]), int(content["imageWidth"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{path}: it needs imagePath, imageHeight and imageWidth ({error}); export it again") from None
     if not image.is_file():
         raise DataError(f"{path} is about {image.name}, which is not beside it; put the image there", "missing")
@@ -107,8 +107,8 @@ def _shape(shape: dict[str, Any], size: tuple[int, int], where: str) -> Shape:
     if kind not in ("rectangle", "circle"):
         raise DataError(f"{where} is a {kind}, which has no inside; draw a polygon or remove it")
     try:
-        (x0, y0), (x1, y1) = points or [()]
-    except (ValueError, TypeError):
+        (x0, y0), (x1, y1) = np.array(points or (), dtype=np.float64).tolist()
+    except (ValueError, TypeError, OverflowError):
         raise DataError(f"{where}: a {kind} is two points; correct or remove it") from None
     if kind == "rectangle":
         return polygon_shape(title, [[(x0, y0), (x1, y0), (x1, y1), (x0, y1)]], size, where)

@@ -29,7 +29,7 @@ def decode_run_lengths(counts: str | Sequence[int], size: tuple[int, int], where
     """
     try:
         numbers = _unpacked(counts) if isinstance(counts, str) else [int(count) for count in counts]
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         raise DataError(f"{where}: its run lengths are damaged; export it again") from None
     total = sum(numbers)
     if total != size[0] * size[1] or min(numbers, default=0) < 0:

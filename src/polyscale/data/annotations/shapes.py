@@ -16,6 +16,9 @@ __all__ = ["Annotated", "Order", "Shape", "ShapesData", "classes_of", "polygon_s
 
 Array = np.ndarray[Any, Any]
 
+_FARTHEST = 1e9
+"""Pixels from the image at which a corner may lie."""
+
 Order = Literal["small-on-top", "file"]
 """Where regions overlap: the smaller one wins, or the one that comes later in the file."""
 
@@ -159,10 +162,12 @@ def polygon_shape(title: str, rings: Sequence[Any], size: tuple[int, int], where
     for ring in rings:
         try:
             corners = np.array(ring, dtype=np.float64).reshape(-1, 2)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             raise DataError(f"{where}: a polygon is a list of pairs of numbers; correct or remove it") from None
         if len(corners) < 3 or not np.isfinite(corners).all():
             raise DataError(f"{where}: a polygon of {len(corners)} corners has no inside; correct or remove it")
+        if np.abs(corners).max() > _FARTHEST:
+            raise DataError(f"{where}: a corner lies {np.abs(corners).max():.0e} pixels away; correct or remove it")
         arrays.append(corners)
     if not arrays:
         raise DataError(f"{where} has no outline; draw one or remove it")
