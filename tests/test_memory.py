@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from polyscale import memory
+
 glibc = pytest.mark.skipif(
     not sys.platform.startswith("linux") or "CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="glibc only"
 )
@@ -61,3 +63,18 @@ def test_a_command_sets_it(monkeypatch):
     monkeypatch.setattr("polyscale.memory.keep_freed_memory", lambda: called.append(True))
     main(["--version"])
     assert called == [True]
+
+
+def test_the_memory_that_is_free_is_known_on_linux():
+    free = memory.available_memory()
+    assert free is None or 2**20 < free < 2**50
+
+
+def test_a_control_group_is_the_machine_s_end(tmp_path):
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 400\ninactive_file 200\n")
+    names = str(tmp_path / "memory.max"), str(tmp_path / "memory.current"), "inactive_file"
+    assert memory._left_of(*names) == 500
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory._left_of(*names) is None

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from polyscale.data.masks import read_mask, write_mask
-from polyscale.data.png import encode_index_png
+from polyscale.data.png import IndexPng, encode_index_png
 from polyscale.data.streets import STREETS, draw_scene
 from polyscale.labels import IGNORE
 
@@ -49,3 +49,28 @@ def test_with_ignored_pixels_labels_are_smaller_than_pillow_makes_them_as_quickl
     pillow = io.BytesIO()
     Image.open(tmp_path / "a.png").save(pillow, "PNG", **settings)
     assert (tmp_path / "a.png").stat().st_size < 0.6 * pillow.tell()
+
+
+@pytest.mark.parametrize("colors", [None, 3, 40])
+def test_rows_written_by_and_by_give_the_same_picture(colors):
+    rng = np.random.default_rng(0)
+    indices = rng.integers(0, colors or 256, (9, 7), dtype=np.uint8)
+    palette = None if colors is None else rng.integers(0, 256, (colors, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    writer = IndexPng(file, (9, 7), palette)
+    for start in range(0, 9, 4):
+        writer.add(indices[start : start + 4])
+    writer.close()
+    with Image.open(file) as image:
+        np.testing.assert_array_equal(np.array(image), indices)
+
+
+def test_ids_above_255_take_16_bits():
+    ids = np.random.default_rng(0).integers(0, 60000, (5, 6), dtype=np.uint16)
+    file = io.BytesIO()
+    writer = IndexPng(file, (5, 6), deep=True)
+    writer.add(ids[:2])
+    writer.add(ids[2:])
+    writer.close()
+    with Image.open(file) as image:
+        np.testing.assert_array_equal(np.array(image), ids)

@@ -13,7 +13,7 @@ from polyscale.errors import UserError
 from polyscale.inference.predictor import Predictor
 from polyscale.inference.tiled import predict_in_tiles
 from polyscale.memory import available_memory
-from polyscale.tiles import ArrayPixels, Tiles
+from polyscale.tiles import ArrayPixels, Pixels, Tiles
 from polyscale.tiles.footprint import choose_tiles
 
 __all__ = ["Found", "Way"]
@@ -77,7 +77,7 @@ class Way:
                 never = self.tiles is not None and not self.tiles.tile
                 tiles = Tiles(max(size) + 1024, 0) if never else _FITTING
             if tiles is not None:
-                image = ArrayPixels(read_image(item.path)) if raster is None else raster
+                image: Pixels = ArrayPixels(read_image(item.path)) if raster is None else raster
                 predict_in_tiles(
                     self.predictor, image, self.out, item.name, self.outputs, tiles, self.scales, self.flip,
                     self.progress, before,
