@@ -6,7 +6,7 @@ when others turn out worse.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from polyscale.pictures import error_map
 from polyscale.scales import scaled_size
 from polyscale.views import View, at_size
 
-__all__ = ["Gallery", "encode_logits", "write_image", "write_thumbnail"]
+__all__ = ["Gallery", "are_few", "encode_logits", "write_image", "write_thumbnail"]
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -33,6 +33,10 @@ at most this: networks work on a grid of every fourth pixel, and finer maps woul
 
 THUMBNAIL = 192
 """Longer side of a thumbnail in pixels."""
+
+FEW_LOGITS = 2_000_000
+"""Of an image in all views: at 11 classes and scales up to 2, about 850 x 650 pixels; a packed page then grows by less than a
+megabyte for each image."""
 
 DEEPEST = 32.0
 """Logits further below the best than this are stored as if they were no further."""
@@ -110,15 +114,28 @@ def write_image(
             _save(folder / f"confidence-{name}.png", _shrunk(confidence, factor))
     for scale, weight in (weights or {}).items():
         _save(folder / f"weight-{scale:g}.png", _shrunk(weight[0, 0], factor))
-    for scale, view in (views or {}).items():
-        if view.logits.shape[-2:] == scaled_size((height, width), scale):
-            view = at_size(view, [-(-side // 4) for side in view.logits.shape[-2:]])
+    for scale, view in thinned(views or {}, (height, width)).items():
         stored, deepest = encode_logits(view.logits[0])
         _save(folder / f"logits-{scale:g}.png", stored.flatten(0, 1))
         if view.attention is not None:
             _save(folder / f"attention-{scale:g}.png", (view.attention[0].float() * 255).round().byte().flatten(0, 1))
         about["logits"][f"{scale:g}"] = {"grid": list(view.logits.shape[-2:]), "deepest": deepest}
     return about
+
+
+def thinned(views: Mapping[float, View], size: Sequence[int]) -> dict[float, View]:
+    """Views as they are stored; see ``write_image``."""
+    return {
+        scale: at_size(view, [-(-side // 4) for side in view.logits.shape[-2:]])
+        if view.logits.shape[-2:] == scaled_size(size, scale)
+        else view
+        for scale, view in views.items()
+    }
+
+
+def are_few(views: Mapping[float, View], size: Sequence[int]) -> bool:
+    """Whether the logits of an image take so little that a page may well hold them."""
+    return sum(view.logits[0].numel() for view in thinned(views, size).values()) <= FEW_LOGITS
 
 
 def encode_logits(logits: Tensor) -> tuple[Tensor, float]:

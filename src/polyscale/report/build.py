@@ -12,8 +12,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 import polyscale
 from polyscale.errors import UserError
 from polyscale.files import write_atomically
+from polyscale.intervals import Marginals, mean_iou
 from polyscale.pictures import HEAT_COLORS
 from polyscale.report import embed, runs, sections, sureness
+from polyscale.report.arithmetic import marginals
 from polyscale.report.chart import nice_ticks
 from polyscale.report.palettes import distinct_colors
 from polyscale.report.stored import Stored
@@ -160,8 +162,6 @@ def _value(stored: Stored, row: str) -> float | None:
     if row == ORACLE:
         if stored.about is None or ORACLE not in stored.about["rows"]:
             return None
-        from polyscale.report.arithmetic import Marginals, marginals, mean_iou
-
         found = marginals(stored.counts, len(stored.about["rows"]), len(stored.about["classes"]))
         total = Marginals(*(array.sum(0) for array in found))
         return float(mean_iou(total)[stored.about["rows"].index(ORACLE)])

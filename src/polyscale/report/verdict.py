@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from polyscale.report.arithmetic import Interval, bootstrap, interval, marginals
+from polyscale.intervals import Interval, bootstrap, interval
+from polyscale.report.arithmetic import marginals
 from polyscale.report.stored import Stored
 from polyscale.report.ways import AVERAGE, FUSED, ORACLE, title
 
