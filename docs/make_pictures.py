@@ -1,9 +1,10 @@
 """The pictures of the documentation: python docs/make_pictures.py DEMO CLIP
 
-DEMO is the folder of `polyscale demo`: docs/demo.png and the screenshots of docs/guides/report.md are made of it. CLIP is
-the file solidWhiteRight.mp4 of github.com/udacity/CarND-LaneLines-P1 (MIT licence, Udacity): docs/street.webp and the
-screenshot of docs/guides/try.md are made of one of its frames with the network for streets. `-` in place of one leaves its
-pictures out. Screenshots need selenium (`pip install -e ".[dev]"`) and Debian's packages chromium and chromium-driver.
+DEMO is the folder of `polyscale demo`: docs/demo.png and the screenshots of docs/guides/report.md are made of it. CLIP
+is the file solidWhiteRight.mp4 of github.com/udacity/CarND-LaneLines-P1 (MIT licence, Udacity): docs/street.webp and
+the screenshot of docs/guides/try.md are made of one of its frames with the network for streets. `-` in place of one
+leaves its pictures out. Screenshots need selenium (`pip install -e ".[dev]"`) and Debian's packages chromium and
+chromium-driver.
 """
 
 import base64

@@ -23,7 +23,7 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> str:  # noqa: ARG001
     """Keep the words of a link whose target is no page of the site."""
     here = Path("/", page.file.src_uri).parent
 

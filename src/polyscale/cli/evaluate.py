@@ -56,8 +56,8 @@ def evaluate_command(
         bool | None,
         typer.Option(
             "--logits/--no-logits",
-            help="With --report: keep logits of these images, so that the page can fuse anew. By default where they are "
-            "few: up to 12 images of about 850 x 650 pixels.",
+            help="With --report: keep logits of these images, so that the page can fuse anew. By default where they "
+            "are few: up to 12 images of about 850 x 650 pixels.",
         ),
     ] = None,
     cityscapes_submission: Annotated[

@@ -35,8 +35,7 @@ THUMBNAIL = 192
 """Longer side of a thumbnail in pixels."""
 
 FEW_LOGITS = 2_000_000
-"""Of an image in all views: at 11 classes and scales up to 2, about 850 x 650 pixels; a packed page then grows by less than a
-megabyte for each image."""
+"""Of an image in all views: at 11 classes and scales up to 2, about 850 x 650 pixels."""
 
 DEEPEST = 32.0
 """Logits further below the best than this are stored as if they were no further."""
