@@ -94,7 +94,11 @@ def of_street(clip: str, folder: Path) -> None:
         browser.get(server.url)
         browser.find_element("id", "file").send_keys(str(photo))
         _wait_for_picture(browser)
-        browser.execute_script("polyscale.stage.pointed = [770, 300]; polyscale.stage.changed()")
+        browser.execute_script(  # the time is that of this machine
+            "polyscale.stage.pointed = [770, 300]; polyscale.stage.changed();"
+            "const name = document.getElementById('stage-name');"
+            "name.textContent = name.textContent.replace(/ · [0-9.]+ s$/, '');"
+        )
         time.sleep(2)
         _save(DOCS / "guides" / "try.png", _part(browser, "main", "#stage-section"))
         server.shutdown()
@@ -135,7 +139,7 @@ def _save_wipe(path: Path, layers: list[Image.Image]) -> None:
     with write_atomically(path) as temporary:
         first, *others = pictures
         first.save(
-            temporary, "WEBP", save_all=True, append_images=others, duration=durations, loop=0, quality=68, method=6
+            temporary, "WEBP", save_all=True, append_images=others, duration=durations, loop=0, quality=80, method=6
         )
     print(path, f"{width} x {height}, {path.stat().st_size / 1e6:.2f} MB")
 
