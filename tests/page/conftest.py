@@ -10,6 +10,7 @@ from PIL import Image
 from torch import nn
 
 from polyscale.attention import AttentionOverViews, ViewAttention
+from polyscale.baselines import AveragePooling
 from polyscale.inference.predictor import Predictor
 from polyscale.labels import LabelSpace
 from polyscale.page import PageServer
@@ -41,14 +42,25 @@ def predictor():
     return Predictor(AttentionOverViews(Colors().eval(), head.eval()).eval(), space, "cpu")
 
 
-@pytest.fixture(scope="session")
-def server(predictor):
+def serving(predictor):
     with PageServer(predictor, "toys", ["weights of nobody"]) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield server
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture(scope="session")
+def server(predictor):
+    yield from serving(predictor)
+
+
+@pytest.fixture(scope="session")
+def averaging(predictor):
+    """A page of the same segmenter whose views are averaged."""
+    model = AveragePooling(predictor.model.segmenter).eval()
+    yield from serving(Predictor(model, predictor.label_space, "cpu"))
 
 
 @pytest.fixture(scope="session")

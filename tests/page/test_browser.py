@@ -88,6 +88,17 @@ def test_sliders_fuse_anew(shown):
     assert (mixed(shown, alone) == of(shown, "scale-2")).mean() >= 0.99
 
 
+def test_a_network_that_averages_is_mixed_as_probabilities(page, averaging, photo, tmp_path):
+    page.get(averaging.url)
+    wait(page, "window.polyscale")
+    (tmp_path / "a.png").write_bytes(photo)
+    page.find_element("id", "file").send_keys(str(tmp_path / "a.png"))
+    wait(page, "polyscale.stage.picture")
+    assert (mixed(page, {"0.5": ("learnt", 0)}) == of(page, "fused")).mean() >= 0.97
+    wait(page, "document.querySelector('fieldset[data-scale=\"2\"] output.weight').textContent === '33 %'")
+    assert (mixed(page, {"0.5": ("force", 100)}) == of(page, "scale-0.5")).mean() >= 0.97
+
+
 def test_other_scales_look_again(shown):
     script(shown, "document.querySelector('#scales input[value=\"2\"]').click()")
     script(shown, "document.querySelector('#scales input[value=\"0.75\"]').click()")
