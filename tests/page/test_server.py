@@ -150,7 +150,13 @@ def test_ctrl_c_ends_the_command_cleanly(tmp_path):
     arguments = [sys.executable, "-m", "polyscale", "try", "--no-open"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path
+        arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
     ) as process:
         try:
             assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\n", process.stdout.readline())

@@ -38,13 +38,13 @@ def try_command(
     info = read_metadata(network).info
     predictor = polyscale.load(network, device, precision.value, trust or ())
     with PageServer(predictor, network.name, _facts(info), port) as server:
-        typer.echo(server.url)
-        say("Ctrl-C ends it")
-        if not no_open and _has_browser():
-            import webbrowser
-
-            webbrowser.open(server.url)
         try:
+            say("Ctrl-C ends it")
+            typer.echo(server.url)
+            if not no_open and _has_browser():
+                import webbrowser
+
+                webbrowser.open(server.url)
             server.serve_forever()
         except KeyboardInterrupt:
             say("ended")
