@@ -89,5 +89,9 @@ parity:
 dry-run: setup
 	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/dry_run.py $(CONFIGS)
 
+# The reference from the code, then the whole documentation as a site in site/.
 docs: setup
 	$(VENV)/bin/python docs/generate.py
+	@$(RUN) mkdocs --version >/dev/null 2>&1 || $(RUN) pip install --quiet $(PIP_ARGS) -e ".[docs]"
+	$(RUN) mkdocs build --strict --quiet
+	@echo "site/index.html"

@@ -173,7 +173,8 @@ def command_section(path: str, function: Callable[..., Any]) -> str:
             rows.append(f"| `{metavar}` | {in_cell(told.help)} |\n")
             continue
         names = ", ".join(told.param_decls or [f"--{name.replace('_', '-')}"])
-        value = "" if annotation is bool else " " + (told.metavar or choices(annotation) or name.upper())
+        flag = annotation is bool or set(get_args(annotation)) == {bool, NoneType}
+        value = "" if flag else " " + (told.metavar or choices(annotation) or name.upper())
         needed = parameter.default is inspect.Parameter.empty
         usage += [f"{names}{value}"] if needed else []
         option = f"{names}{value}".replace("|", "\\|")

@@ -120,6 +120,7 @@ class AttentionOverViews(MultiScale):
 
     method = "hierarchical"
     shows_scales = True
+    fast = True
 
     def __init__(
         self,

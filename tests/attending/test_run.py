@@ -18,7 +18,7 @@ from polyscale.baselines import AveragePooling, average_logits, average_probabil
 from polyscale.data import StreetsConfig, open_data
 from polyscale.data.streets import STREETS
 from polyscale.errors import UserError
-from polyscale.metrics.bootstrap import Difference
+from polyscale.intervals import Interval
 from polyscale.models import ModelConfig, MultiScaleConfig, build_model
 from polyscale.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from polyscale.views import View, look
@@ -52,7 +52,7 @@ def test_the_segmenter_stays_bit_identical_and_the_result_loads(checkpoint: Chec
 
 
 def test_what_does_not_beat_averaging_is_not_kept(checkpoint: Checkpoint, tmp_path: Path, monkeypatch: Any) -> None:
-    level = Judgement({"attention": 0.51, "average of logits": 0.5}, Difference(0.01, -0.01, 0.03), 6)
+    level = Judgement({"attention": 0.51, "average of logits": 0.5}, Interval(0.01, -0.01, 0.03), 6)
     monkeypatch.setattr(module, "judge", lambda *_: level)
     result = attend_network(checkpoint, streets(4), streets(6, "val"), tmp_path, SETTINGS, "cpu")
     assert not result.judgement.keep

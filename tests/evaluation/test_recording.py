@@ -9,6 +9,7 @@ from PIL import Image
 
 from polyscale.errors import UserError
 from polyscale.evaluation import FUSED, ORACLE, Recording, evaluate
+from polyscale.evaluation import gallery as gallery_module
 from polyscale.evaluation.gallery import Gallery, encode_logits
 from polyscale.labels import IGNORE
 from polyscale.metrics import FIXED_POINT, thickness_bins
@@ -120,6 +121,24 @@ def test_another_evaluation_replaces_an_earlier_one(recorded, fakes):
     assert about["complete"]
     assert len(list((folder / "thumbnails").iterdir())) == len(list((folder / "gallery").iterdir())) == 2
     assert not list(folder.glob("gallery/*/logits*"))
+
+
+@pytest.mark.parametrize(("gallery", "few", "kept"), [(2, 10_000, True), (2, 10, False), (13, 10_000, False)])
+def test_few_logits_of_a_small_gallery_are_kept_unasked(fakes, tmp_path, monkeypatch, gallery, few, kept):
+    monkeypatch.setattr(gallery_module, "FEW_LOGITS", few)
+    recording = Recording(tmp_path, gallery=gallery)
+    evaluate(fakes.network("hierarchical"), fakes.Toys(SIZES[:2]), SCALES, compare=True, recording=recording)
+    assert bool(list(tmp_path.glob("gallery/*/logits*"))) is kept
+
+
+def test_logits_at_full_size_are_thinned_and_every_map_of_attention_is_stored(fakes, tmp_path):
+    labels = torch.zeros(24, 32, dtype=torch.uint8)
+    views = {1.0: View(torch.rand(1, 4, 24, 32), torch.rand(1, 4, 24, 32)), 0.5: View(torch.rand(1, 4, 3, 4))}
+    image = np.zeros((24, 32, 3), np.uint8)
+    about = gallery_module.write_image(tmp_path / "one", image, labels, {}, None, views)
+    assert [about["logits"][scale]["grid"] for scale in ("1", "0.5")] == [[6, 8], [3, 4]]
+    assert np.asarray(Image.open(tmp_path / "one/attention-1.png")).shape == (4 * 6, 8)
+    assert not (tmp_path / "one/attention-0.5.png").exists()
 
 
 def test_a_folder_of_somebody_else_stays(tmp_path, fakes):

@@ -1,9 +1,6 @@
-"""An evaluation with all that a report needs, and a browser to look at its page."""
+"""An evaluation with all that a report needs."""
 
 import importlib.util
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -71,31 +68,3 @@ def report_page(evaluated, tmp_path_factory):
     out = tmp_path_factory.mktemp("page") / "report.html"
     write_report(out, [read_evaluation(evaluated, "toys")], ["polyscale", "report", HOSTILE])
     return out
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """Headless Chromium, of Debian's packages chromium and chromium-driver."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install -e '.[dev]'")
-    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if program is None or driver is None:
-        message = "needs chromium and chromedriver: apt-get install chromium chromium-driver"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    with tempfile.TemporaryDirectory(prefix="chromium-") as profile:
-        for argument in (
-            *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"),
-            *("--disable-dev-shm-usage", "--window-size=1280,900", f"--user-data-dir={profile}"),
-        ):
-            options.add_argument(argument)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        session = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-        session.set_page_load_timeout(300)
-        session.set_script_timeout(300)
-        try:
-            yield session
-        finally:
-            session.quit()

@@ -4,19 +4,13 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
-from polyscale.metrics import Scores
+from polyscale.intervals import Marginals, class_iou, mean_iou
 from polyscale.report import read_evaluation
 from polyscale.report.arithmetic import (
-    Marginals,
-    bootstrap,
     calibration_error,
-    class_iou,
     coverage_precision,
-    interval,
     marginals,
-    mean_iou,
     off_diagonal,
     reliability,
     temperature,
@@ -48,33 +42,6 @@ def test_calibration_is_that_of_the_evaluation(evaluated):
         expected
     )
     assert calibration_error(np.zeros((3, 5), int), 10) is None
-
-
-def test_a_class_that_is_nowhere_is_left_out():
-    found = Marginals(*(np.array(values) for values in ([3, 0, 0], [4, 0, 2], [3, 0, 1])))
-    assert np.nan_to_num(class_iou(found), nan=-1) == pytest.approx([0.75, -1, 0])
-    assert mean_iou(found) == pytest.approx(0.375)
-    scores = Scores.from_counts("abc", torch.tensor([[3, 0, 1], [0, 0, 0], [0, 0, 0]]))
-    again = Marginals(np.array([3, 0, 0]), np.array([4, 0, 0]), np.array([3, 0, 1]))
-    assert mean_iou(again) == pytest.approx(scores.mean_iou)
-    assert np.isnan(mean_iou(Marginals(*(np.zeros(2, int),) * 3)))
-
-
-def test_resampling_is_fair_and_the_same_each_time():
-    rng = np.random.default_rng(1)
-    true = rng.integers(50, 100, (40, 1, 3)).repeat(2, 1)
-    right = (true * np.array([0.6, 0.7])[None, :, None]).astype(int)
-    found = Marginals(right, true, true)
-    draws = bootstrap(found)
-    assert draws.shape == (1000, 2)
-    np.testing.assert_array_equal(draws, bootstrap(found))
-    total = mean_iou(Marginals(*(array.sum(0) for array in found)))
-    assert draws.mean(0) == pytest.approx(total, abs=2e-3)
-    better = interval(float(total[1] - total[0]), draws[:, 1] - draws[:, 0])
-    assert better.low < better.value < better.high
-    assert not better.level
-    same = interval(0.0, draws[:, 0] - draws[::-1, 0])
-    assert same.level
 
 
 def test_coverage_falls_and_precision_is_of_what_is_kept():

@@ -49,13 +49,12 @@ def text_of(claims):
 def test_the_verdict_names_gain_control_and_missing_classes(evaluation):
     ours = evaluation("ours", 0.53, 0.508, confusion=((60, 0), (40, 0)))
     control = evaluation("single", 0.50, 0.536, method="single")
-    first, other = find_stored([f"attention={ours}", f"plain={control}"])
-    claims, table = verdict([first], {"plain": [other]})
-    assert text_of(claims) == (
-        "+2.2 over averaging; \N{MINUS SIGN}0.6 against plain (average of probabilities); pole never predicted"
-    )
+    first, other = find_stored([f"attention={ours}", f"equal time={control}"])
+    claims, table = verdict([first], {"equal time": [other]})
+    assert text_of(claims) == ("+2.2 over averaging; \N{MINUS SIGN}0.6 against equal time; pole never predicted")
     assert [claim.kind for claim in claims] == ["good", "bad", "bad"]
     assert [row.how for row in table] == ["one run", "one run"]
+    assert table[1].name == "equal time (average of probabilities)"
 
 
 def test_several_seeds_that_disagree_are_level(evaluation):

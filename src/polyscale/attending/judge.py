@@ -14,8 +14,8 @@ from polyscale.attention import AttentionOverViews
 from polyscale.baselines import average_logits, average_probabilities
 from polyscale.data.items import SegmentationData
 from polyscale.errors import UserError
+from polyscale.intervals import Interval, difference, mean_iou, of_confusion
 from polyscale.metrics import confusion_matrix, top_class
-from polyscale.metrics.bootstrap import Difference, bootstrap_difference, mean_iou
 from polyscale.processes import rank_and_world, sum_over_ranks
 from polyscale.views import View, at_input_sizes, resize
 
@@ -30,7 +30,7 @@ class Judgement:
 
     mean_iou: Mapping[str, float]
     """Row -> mIoU as a fraction."""
-    gain: Difference
+    gain: Interval
     """Of the attention over the better of the two averages."""
     images: int
 
@@ -82,9 +82,10 @@ def judge(
         if progress is not None:
             progress(done, len(share))
     sum_over_ranks(list(tables.values()), device)
-    scores = {name: float(mean_iou(table.sum(0))) for name, table in tables.items()}
+    counts = {name: table.numpy() for name, table in tables.items()}
+    scores = {name: float(mean_iou(of_confusion(table.sum(0)))) for name, table in counts.items()}
     better = max((AVERAGE, LOGITS), key=lambda name: scores[name])
-    return Judgement(scores, bootstrap_difference(tables[ATTENTION], tables[better]), len(data))
+    return Judgement(scores, difference(counts[ATTENTION], counts[better]), len(data))
 
 
 def _rows(

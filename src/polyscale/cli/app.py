@@ -16,6 +16,7 @@ from polyscale.cli.models import models_command
 from polyscale.cli.predict import predict_command
 from polyscale.cli.report import report_command
 from polyscale.cli.train import train_command
+from polyscale.cli.try_page import try_command
 from polyscale.cli.video import video_command
 
 __all__ = ["app"]
@@ -33,6 +34,7 @@ app.command("train")(train_command)
 app.command("attend")(attend_command)
 app.command("evaluate")(evaluate_command)
 app.command("predict")(predict_command)
+app.command("try")(try_command)
 app.command("video")(video_command)
 app.command("background")(background_command)
 app.command("models")(models_command)

@@ -53,9 +53,13 @@ def evaluate_command(
         int, typer.Option("--gallery", min=0, help="With --report: images to keep in full, the worst and others.")
     ] = 12,
     logits: Annotated[
-        bool,
-        typer.Option("--logits", help="With --report: keep logits of these images, so that the page can fuse anew."),
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--logits/--no-logits",
+            help="With --report: keep logits of these images, so that the page can fuse anew. By default where they "
+            "are few: up to 12 images of about 850 x 650 pixels.",
+        ),
+    ] = None,
     cityscapes_submission: Annotated[
         Path | None,
         typer.Option("--cityscapes-submission", help="Also write label ids as Cityscapes' test server takes them."),

@@ -238,25 +238,31 @@ def _no_limit() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def decode_image(content: bytes, where: str) -> Image.Image:
+def decode_image(content: bytes, where: str, most_pixels: int = MAX_PIXELS) -> Image.Image:
     """An image in memory, decoded.
 
     Args:
         content: the bytes of a file.
         where: they come from, for messages.
+        most_pixels: a larger image is refused.
 
     Raises:
         UserError: they are no image that can be read, or it is too large.
     """
     try:
         image = _open_header(io.BytesIO(content))
-        if image.width * image.height <= MAX_PIXELS:
+        if image.width * image.height <= most_pixels:
             load(image, where)
             return image
+    except UnidentifiedImageError:
+        raise DataError(f"{where} is not an image that can be read; allowed are {', '.join(_FORMATS)}") from None
     except Exception as error:  # as in open_image
         detail = " ".join(str(error).split())[:120]
         raise DataError(f"{where} holds an image that cannot be read ({detail}); replace it") from None
-    raise DataError(f"{where} holds an image of {image.width} x {image.height} pixels, too many to be read")
+    raise DataError(
+        f"{where} has {image.width} x {image.height} pixels, more than the {most_pixels:,} that can be read here; "
+        "make it smaller"
+    )
 
 
 def _open_header(file: BinaryIO) -> Image.Image:

@@ -6,7 +6,7 @@ when others turn out worse.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ from torch.nn import functional
 from polyscale.evaluation.counts import Seen
 from polyscale.files import write_atomically
 from polyscale.labels import IGNORE
-from polyscale.multiscale import View
 from polyscale.pictures import error_map
+from polyscale.scales import scaled_size
+from polyscale.views import View, at_size
 
-__all__ = ["Gallery", "encode_logits", "write_image", "write_thumbnail"]
+__all__ = ["Gallery", "are_few", "encode_logits", "write_image", "write_thumbnail"]
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -32,6 +33,9 @@ at most this: networks work on a grid of every fourth pixel, and finer maps woul
 
 THUMBNAIL = 192
 """Longer side of a thumbnail in pixels."""
+
+FEW_LOGITS = 2_000_000
+"""Of an image in all views: at 11 classes and scales up to 2, about 850 x 650 pixels."""
 
 DEEPEST = 32.0
 """Logits further below the best than this are stored as if they were no further."""
@@ -77,7 +81,7 @@ class Gallery:
 def write_image(
     folder: Path,
     image: Array,
-    labels: Tensor,
+    labels: Tensor | None,
     seen: Mapping[str, Seen],
     weights: Mapping[float, Tensor] | None,
     views: Mapping[float, View] | None,
@@ -87,33 +91,50 @@ def write_image(
     Args:
         folder: its own.
         image: (H, W, 3) uint8 RGB.
-        labels: (H, W) uint8.
+        labels: (H, W) uint8; None where nobody knows them.
         seen: name of the file -> class ids and confidence.
         weights: scale -> (1, 1, H, W).
-        views: scale -> view on its own grid; their logits and attention are stored as well.
+        views: scale -> view on its own grid; their logits and attention are stored as well. Logits at the size of what
+            the network was shown are thinned to every fourth pixel: those are enlarged from about such a grid.
 
     Returns:
         What a reader must know of them: how large the maps are, and of the logits grid and range.
     """
-    height, width = labels.shape
+    height, width = image.shape[:2]
     factor = max(2, -(-max(height, width) // LONGEST_MAP))
     about: dict[str, Any] = {"map_size": [-(-height // factor), -(-width // factor)], "logits": {}}
     with write_atomically(folder / "photo.jpg") as temporary:
         Image.fromarray(image).save(temporary, "JPEG", quality=92, subsampling=0)
-    _save(folder / "truth.png", labels)
+    if labels is not None:
+        _save(folder / "truth.png", labels)
     for name, (classes, confidence) in seen.items():
         _save(folder / f"{name}.png", classes)
         if confidence is not None:
             _save(folder / f"confidence-{name}.png", _shrunk(confidence, factor))
     for scale, weight in (weights or {}).items():
         _save(folder / f"weight-{scale:g}.png", _shrunk(weight[0, 0], factor))
-    for scale, view in (views or {}).items():
+    for scale, view in thinned(views or {}, (height, width)).items():
         stored, deepest = encode_logits(view.logits[0])
         _save(folder / f"logits-{scale:g}.png", stored.flatten(0, 1))
-        if view.attention is not None and view.attention.shape[1] == 1:
-            _save(folder / f"attention-{scale:g}.png", (view.attention[0, 0].float() * 255).round().byte())
+        if view.attention is not None:
+            _save(folder / f"attention-{scale:g}.png", (view.attention[0].float() * 255).round().byte().flatten(0, 1))
         about["logits"][f"{scale:g}"] = {"grid": list(view.logits.shape[-2:]), "deepest": deepest}
     return about
+
+
+def thinned(views: Mapping[float, View], size: Sequence[int]) -> dict[float, View]:
+    """Views as they are stored; see ``write_image``."""
+    return {
+        scale: at_size(view, [-(-side // 4) for side in view.logits.shape[-2:]])
+        if view.logits.shape[-2:] == scaled_size(size, scale)
+        else view
+        for scale, view in views.items()
+    }
+
+
+def are_few(views: Mapping[float, View], size: Sequence[int]) -> bool:
+    """Whether the logits of an image take so little that a page may well hold them."""
+    return sum(view.logits[0].numel() for view in thinned(views, size).values()) <= FEW_LOGITS
 
 
 def encode_logits(logits: Tensor) -> tuple[Tensor, float]:

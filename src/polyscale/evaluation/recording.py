@@ -16,7 +16,7 @@ from torch import Tensor
 
 from polyscale.errors import UserError
 from polyscale.evaluation.counts import BOUNDARY_WIDTHS, CONFIDENT, TEMPERATURES, Counts, Seen
-from polyscale.evaluation.gallery import Gallery, remove, write_image, write_thumbnail
+from polyscale.evaluation.gallery import Gallery, are_few, remove, write_image, write_thumbnail
 from polyscale.evaluation.rows import AVERAGE_PROBABILITIES, FUSED, ORACLE, scale_row
 from polyscale.files import check_folder, write_atomically
 from polyscale.labels import LabelSpace
@@ -27,6 +27,9 @@ from polyscale.processes import rank_and_world, wait_for_all
 __all__ = ["FORMAT", "Recording", "seen"]
 
 FORMAT = "polyscale-recording 1"
+
+SMALL = 12
+"""Images whose logits are kept unasked."""
 
 Array = np.ndarray[Any, Any]
 
@@ -44,15 +47,15 @@ class Recording:
         folder: of the results; what an earlier recording wrote there is removed.
         gallery: how many images to store in full; None stores all.
         logits: also store each view's logits and attention of the images stored in full (8 bits, on the network's
-            grid), from which a page fuses anew.
+            grid), from which a page fuses anew. None does so where the gallery is small and the logits are few.
 
     Raises:
         UserError: the folder cannot be written, or holds other files under the recording's names.
     """
 
-    def __init__(self, folder: str | Path, gallery: int | None = 12, logits: bool = False) -> None:
+    def __init__(self, folder: str | Path, gallery: int | None = 12, logits: bool | None = None) -> None:
         self.folder = Path(folder)
-        self.with_logits = logits
+        self.with_logits = logits if logits is not None or (gallery is not None and gallery <= SMALL) else False
         self._gallery = Gallery(gallery)
         self._images: dict[int, dict[str, Any]] = {}
         self._scores: dict[int, tuple[float | None, float | None]] = {}
@@ -147,7 +150,8 @@ class Recording:
             maps = {scale_name(row): rows[row] for row in (FUSED, *self._single)}
             if average is not None:
                 maps["average"] = rows[average]
-            stored = views if self.with_logits else None
+            few = self.with_logits is None and are_few(views or {}, labels.shape)
+            stored = views if self.with_logits or few else None
             about = write_image(self.folder / place, image, labels, maps, weights, stored)
             entry["gallery"] = {"folder": place, **about}
         self._drop(dropped)

@@ -12,22 +12,27 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 import polyscale
 from polyscale.errors import UserError
 from polyscale.files import write_atomically
+from polyscale.intervals import Marginals, mean_iou
 from polyscale.pictures import HEAT_COLORS
 from polyscale.report import embed, runs, sections, sureness
+from polyscale.report.arithmetic import marginals
 from polyscale.report.chart import nice_ticks
 from polyscale.report.palettes import distinct_colors
 from polyscale.report.stored import Stored
 from polyscale.report.verdict import verdict
 from polyscale.report.ways import FUSED, ORACLE, SCALE_COLORS, label_space
 
-__all__ = ["page_environment", "script", "write_report"]
+__all__ = ["MIXED", "STAGE", "page_environment", "script", "script_hash", "write_report"]
 
 Part = dict[str, Any]
 
-SCRIPTS = (
-    "decode", "fusion", "palette", "layers", "stage", "loupe", "mixer", "film", "panels", "main",
-)  # fmt: skip
-"""In this order, each in ``templates/js``."""
+STAGE = ("decode", "fusion", "palette", "layers", "stage", "loupe", "mixer", "controls")
+"""The programs of the stage, in this order, each in ``templates/js``."""
+
+MIXED = ("hierarchical", "average")
+"""Methods whose result a page can fuse anew."""
+
+REPORT = (*STAGE, "film", "panels", "main")
 
 
 def write_report(
@@ -63,6 +68,7 @@ def write_report(
     claims, table = verdict(group, others)
     pictures = _pictures(first, beside)
     nothing: Part = {"film": [], "data": {}, "embedded": {}, "strips": {}, "colors": _colors(first), "beside": None}
+    program = script(REPORT)
     text = page_environment().get_template("report.html.j2").render(
         heading=heading or f"{first.name}: where it fails and which scale it trusts",
         claims=claims,
@@ -84,8 +90,12 @@ def write_report(
         config=runs.config_differences(stored),
         footer=runs.footer(first, shlex.join(command), polyscale.__version__),
         version=polyscale.__version__,
-        scripts=script() if pictures else "",
-        script_hash=_hash(script()),
+        scripts=program if pictures else "",
+        script_hash=script_hash(program),
+        live=False,
+        mixer=first.metadata.get("method") in MIXED and bool(pictures) and any(
+            item.get("logits") for item in (pictures or {})["film"]
+        ),
         **(pictures or nothing),
     )  # fmt: skip
     with write_atomically(out) as temporary:
@@ -93,14 +103,14 @@ def write_report(
     return [out, *([beside] if pictures and pictures["beside"] else [])]
 
 
-def script() -> str:
-    """The page's program: every file in one function, so that nothing of it is seen from outside."""
+def script(names: Sequence[str]) -> str:
+    """A page's program: every file in one function, so that nothing of it is seen from outside."""
     folder = Path(__file__).with_name("templates") / "js"
-    body = "\n".join((folder / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
+    body = "\n".join((folder / f"{name}.js").read_text(encoding="utf-8") for name in names)
     return f'(() => {{\n"use strict";\n{body}\n}})();'
 
 
-def _hash(text: str) -> str:
+def script_hash(text: str) -> str:
     """What the content security policy knows a script by."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
@@ -152,8 +162,6 @@ def _value(stored: Stored, row: str) -> float | None:
     if row == ORACLE:
         if stored.about is None or ORACLE not in stored.about["rows"]:
             return None
-        from polyscale.report.arithmetic import Marginals, marginals, mean_iou
-
         found = marginals(stored.counts, len(stored.about["rows"]), len(stored.about["classes"]))
         total = Marginals(*(array.sum(0) for array in found))
         return float(mean_iou(total)[stored.about["rows"].index(ORACLE)])

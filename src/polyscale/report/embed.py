@@ -15,9 +15,10 @@ import numpy as np
 from PIL import Image
 
 from polyscale.files import write_atomically
+from polyscale.intervals import class_iou, mean_iou
 from polyscale.labels import IGNORE, LabelSpace
 from polyscale.pictures import error_map
-from polyscale.report.arithmetic import class_iou, marginals, mean_iou
+from polyscale.report.arithmetic import marginals
 from polyscale.report.stored import Stored
 from polyscale.report.ways import AVERAGE, FUSED
 

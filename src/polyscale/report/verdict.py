@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from polyscale.report.arithmetic import Interval, bootstrap, interval, marginals
+from polyscale.intervals import Interval, bootstrap, interval
+from polyscale.report.arithmetic import marginals
 from polyscale.report.stored import Stored
 from polyscale.report.ways import AVERAGE, FUSED, ORACLE, title
 
@@ -135,13 +136,13 @@ def verdict(group: Sequence[Stored], others: Mapping[str, Sequence[Stored]]) -> 
         claims.append(_claim(table[AVERAGE], "averaging"))
     elif (own := miou(first, FUSED)) is not None:
         claims.append(Claim(f"{100 * own:.1f} mIoU", "note"))
-    controls = [found for other in others.values() if other[0].scores and (found := control(group, other))]
-    claims += [_claim(found, found.name) for found in controls]
+    controls = {name: found for name, other in others.items() if other[0].scores and (found := control(group, other))}
+    claims += [_claim(found, name) for name, found in controls.items()]
     missing = never_predicted(first)
     if missing:
         claims.append(Claim(f"{_listed(missing)} never predicted", "bad"))
     shown = [table[row] for row in rows if row in table and row != ORACLE]
-    return claims, [*shown, *controls]
+    return claims, [*shown, *controls.values()]
 
 
 def _claim(found: Difference, against: str) -> Claim:

@@ -109,11 +109,16 @@ Object.assign(window, {
   polyscaleImage: (/** @type {number} */ index, /** @type {StoredImage} */ data) => waiting.get(index)?.(data),
 });
 
+/** Images that came while the page was open. @type {Map<number, StoredImage>} */
+const given = new Map();
+
 /**
  * @param {number} index
  * @returns {Promise<StoredImage>}
  */
 function readStored(index) {
+  const known = given.get(index);
+  if (known) return Promise.resolve(known);
   const embedded = document.getElementById(`image-${index}`);
   if (embedded) return Promise.resolve(JSON.parse(embedded.textContent || "{}"));
   return new Promise((resolve, reject) => {

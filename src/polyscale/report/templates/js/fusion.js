@@ -7,7 +7,8 @@
  * What the mixer asks of a scale: "learnt", "most" (at most `value`), "force" (`value` everywhere), "without".
  * @typedef {{kind: string, value: number}} Wish
  * @typedef {{scale: number, height: number, width: number, logits: Uint8Array, deepest: number,
- *   attention: Float32Array | null}} StoredView
+ *   attention: Float32Array | null, maps: number, probable: boolean}} StoredView `attention` has one map, or one for
+ *   each class; of a network that averages probabilities it is null, and every scale counts the same
  */
 
 /**
@@ -49,19 +50,22 @@ function resizeMap(source, height, width, toHeight, toWidth) {
 
 /**
  * @param {StoredImage} stored
+ * @param {string} method of combining scales
  * @returns {Promise<StoredView[]>} finest first; empty where no logits were stored
  */
-async function readViews(stored) {
+async function readViews(stored, method) {
   const scales = Object.keys(stored.logits).sort((a, b) => Number(b) - Number(a));
-  // Only the finest view may lack attention, which is never read; others mean a network with a map for each class.
-  if (scales.slice(1).some((scale) => !stored.files[`attention-${scale}`])) return [];
+  const probable = method === "average";
+  // Only the finest view may lack attention, which is never read.
+  if (!probable && scales.slice(1).some((scale) => !stored.files[`attention-${scale}`])) return [];
   return Promise.all(
     scales.map(async (scale) => {
       const { grid, deepest } = stored.logits[scale];
       const logits = (await decodeGrey(stored.files[`logits-${scale}`])).data;
       const file = stored.files[`attention-${scale}`];
       const attention = file ? Float32Array.from((await decodeGrey(file)).data, (value) => value / 255) : null;
-      return { scale: Number(scale), height: grid[0], width: grid[1], logits, deepest, attention };
+      const maps = attention ? attention.length / (grid[0] * grid[1]) : 1;
+      return { scale: Number(scale), height: grid[0], width: grid[1], logits, deepest, attention, maps, probable };
     }),
   );
 }
@@ -74,26 +78,30 @@ async function readViews(stored) {
 function wishedViews(views, wishes) {
   return views
     .filter((view) => wishes[view.scale]?.kind !== "without")
-    .map((view) => {
+    .map((view, k) => {
       const wish = wishes[view.scale];
-      if (!view.attention || !wish || wish.kind === "learnt") return view;
+      const attention = view.probable ? new Float32Array(view.height * view.width).fill(1 / (k + 1)) : view.attention;
+      if (!attention || !wish || wish.kind === "learnt") return { ...view, attention };
       const change = wish.kind === "force" ? () => wish.value : (/** @type {number} */ a) => Math.min(a, wish.value);
-      return { ...view, attention: view.attention.map(change) };
+      return { ...view, attention: attention.map(change) };
     });
 }
 
 /**
  * One map through the chain of fusion.
  * @param {StoredView[]} views finest first
+ * @param {number} c the class that it is of
  * @param {(view: StoredView) => Float32Array} read the map of each view
  * @param {boolean} shrink at scales from 1 up the result takes each view's size (exact fusion)
  * @returns {{map: Float32Array, height: number, width: number}}
  */
-function chainMap(views, read, shrink) {
+function chainMap(views, c, read, shrink) {
   let { height, width } = views[0];
   let map = read(views[0]);
   for (const view of views.slice(1)) {
-    const attention = /** @type {Float32Array} */ (view.attention);
+    const size = view.height * view.width;
+    const first = view.maps > 1 ? c * size : 0;
+    const attention = /** @type {Float32Array} */ (view.attention).subarray(first, first + size);
     const own = read(view);
     const down = shrink && view.scale >= 1;
     if (down) {
@@ -117,17 +125,24 @@ function chainMap(views, read, shrink) {
  */
 function fuseClasses(views, numClasses, [height, width], shrink) {
   const tables = new Map(
-    views.map((view) => [view, Float32Array.from({ length: 256 }, (_, k) => -view.deepest * (k / 255) ** 2)]),
+    views.map((view) => {
+      const logit = (/** @type {number} */ k) => -view.deepest * (k / 255) ** 2;
+      const value = view.probable ? (/** @type {number} */ k) => Math.exp(logit(k)) : logit;
+      return [view, Float32Array.from({ length: 256 }, (_, k) => value(k))];
+    }),
   );
+  const sums = new Map(views.map((view) => [view, view.probable ? sumOf(view, tables.get(view)) : null]));
   const best = new Float32Array(height * width).fill(-Infinity);
   const classes = new Uint8Array(height * width);
   for (let c = 0; c < numClasses; c++) {
     const read = (/** @type {StoredView} */ view) => {
       const table = /** @type {Float32Array} */ (tables.get(view));
       const size = view.height * view.width;
-      return Float32Array.from(view.logits.subarray(c * size, (c + 1) * size), (code) => table[code]);
+      const sum = sums.get(view);
+      const codes = view.logits.subarray(c * size, (c + 1) * size);
+      return Float32Array.from(codes, sum ? (code, k) => table[code] / sum[k] : (code) => table[code]);
     };
-    const fused = chainMap(views, read, shrink);
+    const fused = chainMap(views, c, read, shrink);
     const map = resizeMap(fused.map, fused.height, fused.width, height, width);
     for (let k = 0; k < map.length; k++) {
       if (map[k] > best[k]) {
@@ -140,17 +155,45 @@ function fuseClasses(views, numClasses, [height, width], shrink) {
 }
 
 /**
- * Mean weight of each view in the fused result.
+ * Over the classes of each pixel.
+ * @param {StoredView} view
+ * @param {Float32Array | undefined} table what a code stands for
+ * @returns {Float32Array}
+ */
+function sumOf(view, table) {
+  const size = view.height * view.width;
+  const sum = new Float32Array(size);
+  view.logits.forEach((code, k) => (sum[k % size] += /** @type {Float32Array} */ (table)[code]));
+  return sum;
+}
+
+/**
+ * Mean weight of each view in the class chosen, over the pixels of the grid.
  * @param {StoredView[]} views finest first
  * @param {boolean} shrink
+ * @param {Uint8Array} classes of the fused result, of the image
+ * @param {[number, number]} size of the image, height and width
  * @returns {number[]}
  */
-function meanWeights(views, shrink) {
+function meanWeights(views, shrink, classes, [imageHeight, imageWidth]) {
+  const several = views.some((view) => view.maps > 1);
+  const present = several ? new Set(classes) : [0];
   return views.map((chosen) => {
     const read = (/** @type {StoredView} */ view) =>
       new Float32Array(view.height * view.width).fill(view === chosen ? 1 : 0);
-    const { map } = chainMap(views, read, shrink);
-    return map.reduce((sum, value) => sum + value, 0) / map.length;
+    let sum = 0;
+    let pixels = 0;
+    for (const c of present) {
+      const { map, height, width } = chainMap(views, c, read, shrink);
+      for (let k = 0; k < map.length; k++) {
+        const y = Math.floor(((Math.floor(k / width) + 0.5) * imageHeight) / height);
+        const x = Math.floor((((k % width) + 0.5) * imageWidth) / width);
+        if (several && classes[y * imageWidth + x] !== c) continue;
+        sum += map[k];
+        pixels++;
+      }
+    }
+    return sum / pixels;
   });
 }
 

@@ -25,7 +25,7 @@ function layersOf(picture) {
   const has = (/** @type {string} */ name) => picture.maps.has(name);
   const layers = [
     { key: "photo", title: "Photograph", kind: "photo" },
-    { key: "truth", title: "Truth", kind: "classes" },
+    ...(has("truth") ? [{ key: "truth", title: "Truth", kind: "classes" }] : []),
     { key: "fused", title: "Fused", kind: "classes" },
     ...page.scales
       .filter((scale) => has(`scale-${scale}`))
@@ -33,8 +33,8 @@ function layersOf(picture) {
   ];
   if (has("average")) layers.push({ key: "average", title: "Average", kind: "classes" });
   if (has("mixed")) layers.push({ key: "mixed", title: "Mixed", kind: "classes" });
-  layers.push({ key: "error", title: "Error", kind: "error" });
-  if (has("average")) layers.push({ key: "rescued", title: "Rescued and spoiled", kind: "rescued" });
+  if (has("truth")) layers.push({ key: "error", title: "Error", kind: "error" });
+  if (has("truth") && has("average")) layers.push({ key: "rescued", title: "Rescued and spoiled", kind: "rescued" });
   if (page.weighted.some((scale) => has(`weight-${scale}`))) layers.push({ key: "trust", title: "Trust", kind: "trust" });
   if (has("confidence-fused")) layers.push({ key: "confidence", title: "Confidence", kind: "confidence" });
   return layers;

@@ -79,13 +79,14 @@ function className(id) {
 function readOut(picture, x, y) {
   const percent = (/** @type {number | null} */ value) => (value === null ? "" : ` ${Math.round((100 * value) / 255)} %`);
   const at = (/** @type {string} */ name) => picture.at(name, x, y);
-  const parts = [`truth ${className(at("truth") ?? IGNORED)}`];
+  const truth = at("truth");
+  const parts = truth === null ? [] : [`truth ${className(truth)}`];
   for (const scale of page.scales) {
     const found = at(`scale-${scale}`);
     if (found !== null) parts.push(`${scale}x ${className(found)}${percent(at(`confidence-scale-${scale}`))}`);
   }
-  const weights = page.weighted.map((scale) => at(`weight-${scale}`));
-  if (weights.length > 1 && weights.every((weight) => weight !== null)) {
+  const weights = page.weighted.map((scale) => at(`weight-${scale}`)).filter((weight) => weight !== null);
+  if (weights.length > 1) {
     parts.push(`weights ${weights.map((weight) => Math.round((100 * Number(weight)) / 255)).join(" / ")} %`);
   }
   const average = at("average");

@@ -24,16 +24,20 @@ function setUpMixer(stage, showRight) {
       }),
     );
 
-  /** @param {Picture} picture */
-  const mix = async (picture) => {
-    const stored = views.get(picture.index) || readViews(picture.stored);
+  /**
+   * @param {Picture} picture
+   * @param {Record<string, Wish>} wanted
+   */
+  const mix = async (picture, wanted) => {
+    const stored = views.get(picture.index) || readViews(picture.stored, page.method);
     views.set(picture.index, stored);
-    const wished = wishedViews(await stored, wishes());
+    const wished = wishedViews(await stored, wanted);
     if (!wished.length) return null;
     const shrink = page.fusion !== "fast";
     const size = picture.stored.size;
     const classes = fuseClasses(wished, page.classes.length, size, shrink);
-    return { classes, weights: wished.map((view, k) => /** @type {const} */ ([view.scale, meanWeights(wished, shrink)[k]])) };
+    const weights = meanWeights(wished, shrink, classes, size);
+    return { classes, weights: new Map(wished.map((view, k) => [view.scale, weights[k]])) };
   };
 
   const score = (/** @type {Picture[]} */ shown, /** @type {(picture: Picture) => Uint8Array} */ read) => {
@@ -53,7 +57,7 @@ function setUpMixer(stage, showRight) {
       element("mix-image").textContent = "no logits stored";
       return;
     }
-    const mixed = await mix(picture);
+    const mixed = await mix(picture, wishes());
     if (mine !== turn) return;
     if (!mixed) {
       say("At least one scale is needed.");
@@ -61,14 +65,22 @@ function setUpMixer(stage, showRight) {
     }
     setMixed(picture, mixed.classes);
     const fused = (/** @type {Picture} */ one) => /** @type {Grey} */ (one.maps.get("fused")).data;
-    const before = score([picture], fused);
-    element("mix-image").textContent = shownScore(before, score([picture], () => mixed.classes));
     for (const row of rows) {
-      const found = mixed.weights.find(([scale]) => scale === Number(row.dataset.scale));
-      /** @type {HTMLElement} */ (row.querySelector("output.weight")).textContent = found ? `${Math.round(100 * found[1])} %` : "0 %";
+      const weight = mixed.weights.get(Number(row.dataset.scale)) ?? 0;
+      /** @type {HTMLElement} */ (row.querySelector("output.weight")).textContent = `${Math.round(100 * weight)} %`;
     }
     if (stage.right !== "mixed") showRight("mixed");
     stage.changed();
+    if (!picture.maps.has("truth")) {
+      // Against the same 8-bit logits fused as learnt, so that what is unchanged reads 0.
+      const learnt = await mix(picture, {});
+      if (mine !== turn || !learnt) return;
+      const other = mixed.classes.reduce((sum, c, k) => sum + Number(c !== learnt.classes[k]), 0);
+      element("mix-image").textContent = `${((100 * other) / mixed.classes.length).toFixed(1)} %`;
+      return;
+    }
+    const before = score([picture], fused);
+    element("mix-image").textContent = shownScore(before, score([picture], () => mixed.classes));
     await updateAll(mine, fused);
   };
 
@@ -80,7 +92,7 @@ function setUpMixer(stage, showRight) {
     const matrices = [0, 1].map(() => new Float64Array(page.classes.length ** 2));
     for (const index of withLogits) {
       const picture = await loadPicture(index);
-      const mixed = await mix(picture);
+      const mixed = await mix(picture, wishes());
       if (mine !== turn || !mixed) return;
       const truth = /** @type {Grey} */ (picture.maps.get("truth")).data;
       addConfusion(truth, fused(picture), matrices[0]);
@@ -99,8 +111,15 @@ function setUpMixer(stage, showRight) {
   /** @param {HTMLFieldSetElement} row */
   const showRow = (row) => {
     const select = /** @type {HTMLSelectElement} */ (row.querySelector("select"));
-    const range = /** @type {HTMLInputElement | null} */ (row.querySelector("input"));
-    if (!range) return;
+    const range = /** @type {HTMLInputElement} */ (row.querySelector("input"));
+    const scales = Object.keys(stage.picture?.stored.logits ?? {}).map(Number);
+    const scale = Number(row.dataset.scale);
+    // The finest takes what the others leave.
+    const finest = scale === Math.max(...scales);
+    row.hidden = scales.length > 0 && !scales.includes(scale);
+    row.classList.toggle("finest", finest);
+    for (const option of select.options) option.hidden = finest && (option.value === "most" || option.value === "force");
+    if (select.selectedOptions[0]?.hidden) select.value = "learnt";
     range.disabled = select.value === "learnt" || select.value === "without";
     /** @type {HTMLElement} */ (row.querySelector("output.wish")).textContent = range.disabled ? "" : (Number(range.value) / 100).toFixed(2);
   };
@@ -113,10 +132,10 @@ function setUpMixer(stage, showRight) {
   box.addEventListener("input", soon);
   const preset = (/** @type {string} */ kind, /** @type {number} */ value) => {
     for (const row of rows) {
-      const range = /** @type {HTMLInputElement | null} */ (row.querySelector("input"));
+      const range = /** @type {HTMLInputElement} */ (row.querySelector("input"));
       const select = /** @type {HTMLSelectElement} */ (row.querySelector("select"));
-      select.value = range ? kind : "learnt";
-      if (range) range.value = String(value);
+      select.value = row.classList.contains("finest") ? "learnt" : kind;
+      range.value = String(value);
     }
     update();
   };
@@ -129,6 +148,7 @@ function setUpMixer(stage, showRight) {
     const index = stage.picture?.index ?? -1;
     if (index === last) return;
     last = index;
+    rows.forEach(showRow);
     const plain = Object.values(wishes()).every((wish) => wish.kind === "learnt");
     if (!plain) update();
   });
