@@ -115,9 +115,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1, help="looks in each process, after one that does not count")
     parser.add_argument("--rows", nargs="*", default=["megapixels", *ROWS], choices=["megapixels", *ROWS])
     parser.add_argument("--plot", type=Path, help="a picture of time and memory over the pixels")
-    parser.add_argument(
-        "--tiny", action="store_true", help="two small points of each; nothing is recorded"
-    )
+    parser.add_argument("--tiny", action="store_true", help="two small points of each; nothing is recorded")
     parser.add_argument("--variant", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.variant:

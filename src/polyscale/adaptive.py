@@ -34,8 +34,8 @@ class AdaptiveMultiScale(MultiScale):
 
     Args:
         model: a network that any scales can be asked of.
-        sure: a probability. Squares of ``TILE`` pixels in which the coarser scales' mean confidence is below it are looked
-            at again; 1 looks again everywhere.
+        sure: a probability. Squares of ``TILE`` pixels in which the coarser scales' mean confidence is below it are
+            looked at again; 1 looks again everywhere.
 
     Raises:
         UserError: the network needs all its scales everywhere, or ``sure`` is not a probability above 0.
