@@ -8,7 +8,7 @@ def test_all_that_is_wanted_is_covered_once():
     wanted = np.random.default_rng(0).random((23, 30)) < 0.03
     covered = np.zeros(wanted.shape, dtype=int)
     for window in cover(wanted, 1):
-        covered[window.slices] += 1
+        covered[window.rows, window.columns] += 1
     assert covered.max() == 1
     assert covered[wanted].all()
 

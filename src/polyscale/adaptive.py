@@ -87,7 +87,7 @@ class AdaptiveMultiScale(MultiScale):
             for window in cover(unsure[number], MARGIN / TILE):
                 core = window.times(TILE).clip(size)
                 outer = window.times(TILE).grown(MARGIN).clip(size)
-                pixels = images[(slice(number, number + 1), slice(None), *outer.slices)]
+                pixels = images[number : number + 1, :, outer.rows, outer.columns]
                 known = {scale: _part(view, number, outer, size) for scale, view in seen.items()}
                 maps, again = self.model.maps(pixels, scales, _recall(known))
                 found.append((number, core, outer, _as_one(maps)))
@@ -97,7 +97,8 @@ class AdaptiveMultiScale(MultiScale):
                         if map_.shape[1] != new.shape[1]:  # ones, until a window tells that each class has a map
                             map_ = trust[scale] = map_.repeat(1, new.shape[1], 1, 1)
                         to, rest = core.on(map_.shape, size), outer.on(map_.shape, size)
-                        map_[(number, slice(None), *to.slices)] = new[(0, slice(None), *to.within(rest).slices)]
+                        inner = to.within(rest)
+                        map_[number, :, to.rows, to.columns] = new[0, :, inner.rows, inner.columns]
         result, shown = _pasted(coarse, found, size)
         views = {scale: done[scale]._replace(attention=trust[scale]) for scale in coarser}
         return [result], {finest: View(result, shown), **views}
@@ -117,7 +118,11 @@ def _remember(model: MultiScale, seen: dict[float, View]) -> Look:
     """Look as usual and keep each view, with its attention also where no finer scale is looked at yet."""
 
     def whole(
-        _: Callable[[Tensor], View], images: Tensor, scale: float, features: bool = False, grid: bool = False
+        segmenter: Callable[[Tensor], View],  # noqa: ARG001 - the whole one instead
+        images: Tensor,
+        scale: float,
+        features: bool = False,
+        grid: bool = False,
     ) -> View:
         seen[scale] = look(model.segmenter, images, scale, features, grid)
         return seen[scale]
@@ -155,7 +160,10 @@ def _part(view: View, number: int, window: Window, size: Sequence[int]) -> View:
     """The view of a window of one image, each map on its own grid."""
 
     def part(x: Tensor | None) -> Tensor | None:
-        return None if x is None else x[(slice(number, number + 1), slice(None), *window.on(x.shape, size).slices)]
+        if x is None:
+            return None
+        place = window.on(x.shape, size)
+        return x[number : number + 1, :, place.rows, place.columns]
 
     logits = part(view.logits)
     assert logits is not None
@@ -184,6 +192,7 @@ def _pasted(
     for number, core, outer, logits in found:
         to, rest = core.on(grid, size), outer.on(grid, size)
         logits = resize(logits, (rest.bottom - rest.top, rest.right - rest.left))
-        result[(number, slice(None), *to.slices)] = logits[(0, slice(None), *to.within(rest).slices)]
-        shown[(number, slice(None), *to.slices)] = 1
+        inner = to.within(rest)
+        result[number, :, to.rows, to.columns] = logits[0, :, inner.rows, inner.columns]
+        shown[number, :, to.rows, to.columns] = 1
     return result, shown

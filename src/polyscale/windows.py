@@ -20,9 +20,14 @@ class Window(NamedTuple):
     right: int
 
     @property
-    def slices(self) -> tuple[slice, slice]:
-        """Of the last two dimensions."""
-        return slice(self.top, self.bottom), slice(self.left, self.right)
+    def rows(self) -> slice:
+        """Of an array."""
+        return slice(self.top, self.bottom)
+
+    @property
+    def columns(self) -> slice:
+        """Of an array."""
+        return slice(self.left, self.right)
 
     def times(self, factor: int) -> "Window":
         """In a unit that is so many times smaller."""
@@ -80,7 +85,7 @@ def _cost(window: Window, margin: float) -> float:
 
 def _box(wanted: np.ndarray[Any, np.dtype[np.bool_]], window: Window) -> Window | None:
     """The smallest window around what is wanted within a window."""
-    part = wanted[window.slices]
+    part = wanted[window.rows, window.columns]
     rows, columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
     if not len(rows):
         return None
