@@ -74,10 +74,18 @@ format: setup
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
-# The quick ones; benchmarks/README.md says how to run those that take hours.
-BENCHMARKS ?= benchmarks/training_flops.py benchmarks/drawing_speed.py
+# Speed on a CPU; benchmarks/README.md says how to run the others.
+BENCH := nice -n 5 $(VENV)/bin/python benchmarks
 bench: setup
-	@for script in $(BENCHMARKS); do echo "== $$script"; $(VENV)/bin/python $$script || exit 1; done
+	$(BENCH)/training_flops.py
+	$(BENCH)/drawing_speed.py
+	$(BENCH)/rmi_speed.py --repeats 7
+	$(BENCH)/confusion_speed.py
+	$(BENCH)/pictures_speed.py
+	$(BENCH)/inference_speed.py --rounds 1 --repeats 1
+	$(BENCH)/step_speed.py --rounds 1 --repeats 1
+	$(BENCH)/against_others.py --rounds 1 --repeats 1
+	$(BENCH)/growth.py --megapixels 0.25 1 4
 
 # Compare with stored outputs of the authors' implementation: make parity GOLDEN=DIR
 parity:

@@ -14,7 +14,7 @@ from polyscale.losses import Objective
 from polyscale.models import ModelConfig, build_model
 from polyscale.training import ExperimentConfig
 
-__all__ = ["LiveMemory", "step_times", "training_flops"]
+__all__ = ["LiveMemory", "Traffic", "step_times", "training_flops"]
 
 
 class LiveMemory(TorchDispatchMode):
@@ -49,6 +49,29 @@ class LiveMemory(TorchDispatchMode):
     def _forget(self, key: int, size: int) -> None:
         self._storages.discard(key)
         self._live -= size
+
+
+class Traffic(TorchDispatchMode):
+    """Counts the bytes that operations read and write while it is entered, each tensor once an operation.
+
+    On the meta device too. Views move nothing. A cache may save some of it, and a kernel's own copies come on top.
+
+    Attributes:
+        num_bytes: read and written.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            tree_map_only(torch.Tensor, self._count, (args, kwargs, result))
+        return result
+
+    def _count(self, tensor: torch.Tensor) -> None:
+        self.num_bytes += tensor.numel() * tensor.element_size()
 
 
 def training_flops(model: ModelConfig, crop: tuple[int, int], num_classes: int) -> int:

@@ -141,8 +141,9 @@ class AttentionOverViews(MultiScale):
     def maps(
         self, images: Tensor, scales: tuple[float, ...], look: Look = look
     ) -> tuple[list[Tensor], dict[float, View]]:
-        """The fused logits."""
-        fused = self.fuse(self._look(images, scales, look), images.shape[-2:])
+        """The fused logits on the grid of the finest view."""
+        views = self._look(images, scales, look)
+        fused = self.chain(views, self.known(views, images.shape[-2:]))
         return [fused.logits], fused.views
 
     def _look(self, images: Tensor, scales: tuple[float, ...], look: Look = look) -> dict[float, View]:

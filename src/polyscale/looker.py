@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from polyscale.adaptive import AdaptiveMultiScale
 from polyscale.errors import UserError
 from polyscale.models.prepare import prepare_for_use
 from polyscale.multiscale import MultiScale
@@ -53,9 +54,10 @@ class Looker:
         precision: "bfloat16" runs the network in mixed precision; fusion and probabilities stay float32.
         prepare: False looks with the network as it is, to the last bit.
         autocast: another type to compute in, in place of ``precision``.
+        adaptive: show the finest scale only where the others are less sure than this; see ``AdaptiveMultiScale``.
 
     Raises:
-        UserError: this machine does not have the device.
+        UserError: this machine does not have the device, or the network cannot look adaptively.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Looker:
         precision: Precision = "float32",
         prepare: bool = True,
         autocast: torch.dtype | None = None,
+        adaptive: float | None = None,
     ) -> None:
         if precision not in ("float32", "bfloat16"):
             raise UserError(f"unknown precision {precision!r}; choose float32 or bfloat16")
@@ -72,6 +75,8 @@ class Looker:
         self.model = model.to(self.device).eval()
         norms = any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
         self._ready = prepare_for_use(self.model) if prepare and norms else self.model
+        if adaptive is not None:
+            self.model, self._ready = (AdaptiveMultiScale(model, adaptive) for model in (self.model, self._ready))
         self.precision = precision
         self._autocast = torch.bfloat16 if precision == "bfloat16" else autocast
 

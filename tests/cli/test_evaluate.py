@@ -46,6 +46,18 @@ def test_scores_are_printed_and_written_beside_the_checkpoint(checkpoint, street
     assert str(folder / "scores.json") in captured.err
 
 
+def test_adaptive_looking_is_scored_as_predicted(checkpoint, streets, tmp_path, capsys):
+    scores = {}
+    for name, options in {"all": [], "coarse": ["--scales", "0.5,1"], "adaptive": ["--adaptive", "1e-6"]}.items():
+        out = tmp_path / name
+        assert main(["evaluate", str(checkpoint), str(streets), "--out", str(out), "--device", "cpu", *options]) == 0
+        scores[name] = json.loads((out / "scores.json").read_text())
+    assert scores["adaptive"]["metadata"]["adaptive"] == 1e-6
+    assert scores["adaptive"]["rows"]["fused"] == scores["coarse"]["rows"]["fused"] != scores["all"]["rows"]["fused"]
+    assert main(["evaluate", str(checkpoint), str(streets), "--adaptive", "0.7", "--compare"]) == 2
+    assert "needs every scale everywhere" in capsys.readouterr().err
+
+
 def test_a_split_can_be_named_in_two_ways_and_the_folder_chosen(checkpoint, streets, tmp_path):
     results = []
     for number, data in enumerate(([f"{streets}:train"], [str(streets), "--split", "train"])):

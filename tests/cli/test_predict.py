@@ -55,6 +55,16 @@ def test_python_and_the_command_agree(checkpoint, images, tmp_path):
     np.testing.assert_array_equal(predictor.label_space.encode(mask), prediction.labels)
 
 
+def test_the_finest_scale_can_be_left_out_where_the_others_are_sure(checkpoint, images, tmp_path, capsys):
+    out = tmp_path / "out"
+    options = ["--out", str(out), "--only", "attention", "--device", "cpu"]
+    assert main(["predict", checkpoint, str(images / "a.png"), *options, "--adaptive", "0.01"]) == 0
+    assert not np.array(Image.open(out / "attention" / "a_2x.png")).any()
+    assert "adaptive: 0.01" in (out / "predictions.yaml").read_text()
+    assert main(["predict", checkpoint, str(images), *options, "--adaptive", "0.7", "--scales", "0.5,1"]) == 2
+    assert "saves at scales above 1" in capsys.readouterr().err
+
+
 def test_an_unreadable_image_is_skipped_named_and_counted(checkpoint, images, tmp_path, capsys):
     (images / "broken.png").write_bytes(b"")
     out = tmp_path / "out"

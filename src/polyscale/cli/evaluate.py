@@ -9,6 +9,7 @@ import typer
 
 from polyscale.cli.display import print_table, progress_bar, say
 from polyscale.cli.options import (
+    AdaptiveOption,
     CheckpointArgument,
     DataArgument,
     DeviceOption,
@@ -35,6 +36,7 @@ def evaluate_command(
     data: DataArgument,
     scales: ScalesOption = None,
     flip: FlipOption = False,
+    adaptive: AdaptiveOption = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Also score each scale alone and average pooling of the same views.")
     ] = False,
@@ -89,7 +91,13 @@ def evaluate_command(
     check_folder(folder)
     keep = None if cityscapes_submission is None else Submission(cityscapes_submission, opened).add
     network = load_checkpoint(checkpoint, trust=trust or ())
-    details = {"checkpoint": str(checkpoint), "data": name, "split": chosen, "checkpoint_info": metadata.info}
+    model = network.model
+    if adaptive is not None:
+        from polyscale.adaptive import AdaptiveMultiScale
+
+        model = AdaptiveMultiScale(model, adaptive)
+    details: dict[str, Any] = {"checkpoint": str(checkpoint), "data": name, "split": chosen}
+    details |= {"adaptive": adaptive, "checkpoint_info": metadata.info}
     recording = Recording(folder, gallery, logits) if report else None
     if report:
         from polyscale.training.records import environment
@@ -97,9 +105,9 @@ def evaluate_command(
         details["environment"] = environment()
     with progress_bar("evaluating") as progress:
         evaluation = evaluate(
-            network.model,
+            model,
             opened,
-            network.model.eval_scales if wanted is None else wanted,
+            model.eval_scales if wanted is None else wanted,
             flip=flip,
             compare=compare or report,
             label_space=network.label_space,

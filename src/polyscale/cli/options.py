@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from polyscale.tiles import Tiles
 
 __all__ = [
+    "AdaptiveOption",
     "BandsOption",
     "CheckpointArgument",
     "DataArgument",
@@ -54,6 +55,14 @@ ScalesOption = Annotated[
     str | None,
     typer.Option(
         "--scales", metavar="S,S,…", help="Scales to look at, 1 among them: 0.5,1,2. By default the network's own."
+    ),
+]
+AdaptiveOption = Annotated[
+    float | None,
+    typer.Option(
+        "--adaptive",
+        metavar="SURE",
+        help="Show the finest scale only where the others are less sure than this, such as 0.7: quicker.",
     ),
 ]
 FlipOption = Annotated[bool, typer.Option("--flip", help="Look at the mirrored image as well and average.")]

@@ -7,6 +7,7 @@ import typer
 
 from polyscale.cli.display import open_bar, say
 from polyscale.cli.options import (
+    AdaptiveOption,
     BandsOption,
     DeviceOption,
     FlipOption,
@@ -40,6 +41,7 @@ def predict_command(
     out: Annotated[Path, typer.Option("--out", help="Folder of the results.")] = Path("predictions"),
     scales: ScalesOption = None,
     flip: FlipOption = False,
+    adaptive: AdaptiveOption = None,
     only: Annotated[
         str | None,
         typer.Option("--only", metavar="KIND,…", help="Write only these of labels, overlay, confidence, attention."),
@@ -74,7 +76,7 @@ def predict_command(
     outputs = OUTPUTS if only is None else tuple(part.strip() for part in only.split(",") if part.strip())
     check_outputs(outputs)
     found = find_images(paths, out)  # a wrong path is told before the network is loaded
-    predictor = polyscale.load(network, device, precision.value, trust or ())
+    predictor = polyscale.load(network, device, precision.value, trust or (), adaptive)
     if by_default:
         say(f"with {network}, which ships with Polyscale; name another network before the images")
     alone = len(found) == 1

@@ -6,6 +6,7 @@ Each is told in one line before the first image rather than after an hour, and i
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from polyscale.adaptive import AdaptiveMultiScale
 from polyscale.errors import UserError
 from polyscale.labels import LabelSpace
 from polyscale.multiscale import MultiScale
@@ -30,6 +31,8 @@ def choose_scales(
     Raises:
         UserError: 1 is not among the scales, or the network cannot take them.
     """
+    if compare and isinstance(model, AdaptiveMultiScale):
+        raise UserError("a comparison of scales needs every scale everywhere; leave it or adaptive looking out")
     try:
         if compare and asked is not None and model.fixed and model.eval_scales == (1.0,):
             return check_scales(asked), (1.0,)

@@ -250,6 +250,7 @@ def _describe(out: Path, predictor: Predictor, scales: Sequence[float], flip: bo
         "method": predictor.model.method,
         "scales": sorted(scales),
         "flip": flip,
+        "adaptive": getattr(predictor.model, "sure", None),
         "label_space": predictor.label_space.digest,
     }
     with write_atomically(out / MARK) as temporary:
