@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--commands", nargs="+", default=[command.name for command in COMMANDS])
     parser.add_argument("--kills", type=int, default=30, help="of each command")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments of kills")
     parser.add_argument("--seconds", type=float, default=240, help="after which a command is killed no more")
     parser.add_argument("--record", action="store_true", help="write results under benchmarks/results")
     parser.add_argument("--out", type=Path, help="JSON file for results; it keeps what this run does not measure")
@@ -95,7 +96,7 @@ def _works(place: Path, given: argparse.Namespace) -> list[tuple[str, str, Calla
                 (
                     "kills",
                     command.name,
-                    partial(kill_at_random, command, place, given.kills, most_seconds=given.seconds),
+                    partial(kill_at_random, command, place, given.kills, given.seed, given.seconds),
                 )
             )
         if "together" in given.only:

@@ -44,11 +44,11 @@ def _cell(figure: str, one: dict[str, Any] | None) -> str:
 
 def fault_table(found: dict[str, Any]) -> str:
     """Commands and faults, with the figure for each."""
-    parts = [part for part in _FAULTS if part in found]
-    names = list(dict.fromkeys(name for part in parts for name in found[part]))
+    parts = list(_FAULTS)
+    names = list(dict.fromkeys(name for part in parts for name in found.get(part, {})))
     rows = []
     for name in names:
-        ones = [(part, found[part].get(name)) for part in parts]
+        ones = [(part, found.get(part, {}).get(name)) for part in parts]
         rows.append([f"`{name}`", *(_cell("" if one is None else _FAULTS[part][1](one), one) for part, one in ones)])
     return _table(["command", *(_FAULTS[part][0] for part in parts)], rows)
 
@@ -100,9 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     before = text = PAGE.read_text(encoding="utf-8")
     for name, table in tables().items():
-        place = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+        place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         assert place.search(text), f"{PAGE} has no place for the table {name}"
-        text = place.sub(lambda found, table=table: f"{found[1]}{table}{found[2]}", text)
+        text = place.sub(lambda found, table=table: f"{found[1]}{table}\n{found[2]}", text)
     if given.check:
         return int(text != before)
     with write_atomically(PAGE) as temporary:

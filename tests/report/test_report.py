@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -212,11 +213,16 @@ def test_a_picture_of_the_idea(evaluated):
         ("recording.json", b"[]", "is of another version"),
         ("counts.npz", b"PK\x03\x04 damaged", "cannot read"),
         ("counts.npz", b"", "cannot read"),
+        ("counts.npz", None, "cannot read"),  # an archive whose member is damaged
     ],
 )
 def test_a_damaged_evaluation_is_one_line(evaluated, tmp_path, name, content, message):
     for file in ("scores.json", "recording.json", "counts.npz"):
         (tmp_path / file).write_bytes((evaluated / file).read_bytes())
-    (tmp_path / name).write_bytes(content)
+    if content is None:
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("sizes.npy", b"\x93NUMPY\x01\x00\x10\x00{'descr': ((((  \n")
+    else:
+        (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
         read_evaluation(tmp_path)

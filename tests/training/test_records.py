@@ -14,7 +14,9 @@ def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path: Path) -> None:
     assert RunLog.read(path) == [{"step": 1, "loss": {}}]
 
 
-@pytest.mark.parametrize("line", [b"nonsense", b"[]", b"{}", b'{"step": "x"}', b"\0\xff"])
+@pytest.mark.parametrize(
+    "line", [b"nonsense", b"[]", b"{}", b'{"step": "x"}', b'{"step": Infinity}', b"[" * 100_000, b"\0\xff"]
+)
 def test_a_damaged_line_is_named(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "log.jsonl"
     path.write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 2}\n')

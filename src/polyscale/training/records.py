@@ -136,8 +136,9 @@ class RunLog:
 def _parsed(text: str, where: str) -> dict[str, Any]:
     try:
         line: dict[str, Any] = json.loads(text)
-        int(line["step"])
-    except (ValueError, TypeError, KeyError):
+        if type(line["step"]) is not int:
+            raise TypeError
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise UserError(f"{where} is damaged; remove that line to continue") from None
     return line
 
