@@ -21,7 +21,7 @@ def test_pretrained_weights_are_adapted_as_timm_does(tmp_path, channels):
         expected = first[:, [k % 3 for k in range(channels)]] * 3 / channels
     torch.testing.assert_close(backbone.body.state_dict()["conv1.0.weight"], expected)
     assert len(backbone.mean) == channels
-    assert [x.shape[2:] for x in backbone(torch.zeros(1, channels, 33, 33))][0] == (17, 17)
+    assert backbone(torch.zeros(1, channels, 33, 33))[0].shape[2:] == (17, 17)
 
 
 @pytest.mark.parametrize("name", ["hrnet_w18_small", "tiny"])
