@@ -128,9 +128,7 @@ def main() -> None:
     objects = sum(mislabel(truth, np.random.default_rng(0))[2] for truth in truths)
     mislabelled = sum(int(one.max()) for one in numbers)
     labels = [opened.read_labels(index) for index in range(len(opened))]
-    hits = [
-        (one.index, hit(one, labels[one.index], looker.seen[one.index], numbers[one.index])) for one in found.regions
-    ]
+    hits = [(one.item, hit(one, labels[one.item], looker.seen[one.item], numbers[one.item])) for one in found.regions]
     accuracy = [float((seen == truth).mean()) for seen, truth in zip(looker.seen, truths, strict=True)]
 
     def share(most: int) -> float:

@@ -223,6 +223,12 @@ class MultiScale(nn.Module):
         ones = torch.ones_like(views[1.0].logits[:, :1], dtype=torch.float32)
         return {scale: ones / len(views) for scale in check_scales(list(views))}
 
+    @property
+    def in_channels(self) -> int:
+        """Channels of an image."""
+        mean = getattr(self.segmenter, "mean", None)
+        return len(mean) if isinstance(mean, Tensor) and mean.ndim == 3 else 3
+
     def parts(self) -> dict[str, nn.Module]:
         """The parts of the network that have a name: backbone, decoder, attention, as far as there are such."""
         found = {name: getattr(self.segmenter, name, None) for name in ("backbone", "decoder", "attention")}

@@ -138,3 +138,13 @@ def test_options_of_another_layout_are_refused(tmp_path, capsys):
     assert main(["data", "draw", str(tmp_path), "--extra", "1"]) == 2
     assert main(["data", "draw", str(tmp_path), "--like", "mapillary-1.2", "--coarse"]) == 2
     assert capsys.readouterr().err.count("leave it out") == 2
+
+
+def test_ranges_print_the_key_of_the_data(tmp_path, capsys):
+    for name, value in (("a", 10), ("b", 110)):
+        Image.fromarray(np.full((4, 4, 4), value, np.uint8)).save(tmp_path / f"{name}.png")
+    assert main(["data", "ranges", str(tmp_path), "--percentiles", "0,100"]) == 0
+    expected = "bands: {channels: [1, 2, 3, 4], ranges: [[10, 110], [10, 110], [10, 110], [10, 110]]}\n"
+    assert capsys.readouterr().out == expected
+    assert main(["data", "ranges", str(tmp_path), "--percentiles", "9"]) == 2
+    assert "--percentiles must be two numbers" in capsys.readouterr().err

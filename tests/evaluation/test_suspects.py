@@ -57,7 +57,7 @@ def suspects(wrong, **options):
 def test_a_wrong_object_stands_before_a_border_that_is_a_pixel_off():
     found = suspects([False, True, False, False], smallest=4)
     first, *others = found.regions
-    assert (first.name, first.index, first.label, first.predicted, first.pixels) == ("day/1", 1, 2, 1, 96)
+    assert (first.name, first.item, first.label, first.predicted, first.pixels) == ("day/1", 1, 2, 1, 96)
     assert first.box == (4, 6, 12, 18)
     assert first.whole == 1
     assert [(one.label, one.predicted, one.pixels) for one in others] == [(2, 0, 10)] * 4

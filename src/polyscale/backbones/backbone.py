@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from polyscale.config import Config, is_import_path
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Backbone", "BackboneConfig", "map_size"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Backbone", "BackboneConfig", "map_size", "repeated"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -29,6 +29,10 @@ class BackboneConfig(Config):
     """
     options: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments for your own backbone."""
+    in_channels: int = Field(default=3, ge=1)
+    """Channels of an image. With other numbers than 3 the first layer follows, and pretrained weights of its three
+    channels are repeated and scaled (one channel: summed), as timm does.
+    """
     pretrained: bool | str = False
     """false for random weights, true for the model's ImageNet weights, or the path of a ``.safetensors`` or ``.pth``
     file that holds the timm model's state dict.
@@ -54,7 +58,14 @@ class BackboneConfig(Config):
             if self.options:
                 raise ValueError(f"options are for a backbone of your own; {self.name!r} takes the keys beside them")
             return self
-        keys = ("output_stride", "checkpointing", "drop_path", "dilate_first_blocks", "branch_upsampling")
+        keys = (
+            "in_channels",
+            "output_stride",
+            "checkpointing",
+            "drop_path",
+            "dilate_first_blocks",
+            "branch_upsampling",
+        )
         idle = [key for key in keys if getattr(self, key) != type(self).model_fields[key].default]
         if idle:
             raise ValueError(f"{', '.join(idle)} has no effect on {self.name}; put what it takes under options")
@@ -72,7 +83,7 @@ class Backbone(nn.Module, ABC):
     Attributes:
         channels: channels of each map, fine to coarse.
         strides: input pixels per map pixel of each map, fine to coarse.
-        mean: per-channel mean of RGB in [0, 1] that the weights were trained with.
+        mean: per-channel mean of RGB in [0, 1] that the weights were trained with. As many as an image has channels.
         std: per-channel standard deviation likewise.
 
     Example:
@@ -94,8 +105,8 @@ class Backbone(nn.Module, ABC):
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
 
     @property
     def multiple(self) -> int:
@@ -112,6 +123,11 @@ class Backbone(nn.Module, ABC):
         Returns:
             Map k of shape (N, channels[k], ceil(H / strides[k]), ceil(W / strides[k])).
         """
+
+
+def repeated(values: Sequence[float], number: int) -> tuple[float, ...]:
+    """Values of three channels for another number of them, in turn, as the first layer's weights are repeated."""
+    return tuple(values[k % len(values)] for k in range(number))
 
 
 def map_size(size: Sequence[int], stride: int) -> tuple[int, int]:

@@ -41,7 +41,7 @@ class HRNetBackbone(Backbone):
         self.body = create_body(config, **options)
         self.channels = tuple(self.body.feature_info.channels())
         self.strides = (4, 8, 16, 32)
-        self.mean, self.std = normalisation(config.name)
+        self.mean, self.std = normalisation(config)
         self.upsampling = config.branch_upsampling
         self.checkpointing = config.checkpointing
         for module in self.body.modules():

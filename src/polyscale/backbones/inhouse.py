@@ -27,6 +27,8 @@ def refuse_options(config: BackboneConfig, output_strides: Sequence[int]) -> Non
     if config.output_stride is not None and config.output_stride not in output_strides:
         possible = " or ".join(str(stride) for stride in output_strides)
         raise UserError(f"backbone {config.name!r} has no output stride {config.output_stride}; possible: {possible}")
+    if config.in_channels != 3:
+        raise UserError(f"backbone {config.name!r} takes three channels; set in_channels: 3, or use another backbone")
     if config.drop_path:
         raise UserError(f"backbone {config.name!r} has no stochastic depth; set drop_path: 0")
     if config.dilate_first_blocks:

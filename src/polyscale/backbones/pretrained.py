@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+from timm.models import adapt_input_conv
 from torch import Tensor
 
 from polyscale.backbones.backbone import BackboneConfig
@@ -92,7 +93,7 @@ def load_strictly(body: Any, state: Mapping[str, Tensor], name: str, source: str
     given = {_plain(key): value for key, value in state.items()}
     matched, missing, misshapen = {}, [], []
     for key, own in body.state_dict().items():
-        value = given.get(_plain(key))
+        value = _for_channels(given.get(_plain(key)), own)
         if value is None and key.endswith("num_batches_tracked"):
             matched[key] = own
         elif value is None:
@@ -106,6 +107,14 @@ def load_strictly(body: Any, state: Mapping[str, Tensor], name: str, source: str
         problems += [f"{len(misshapen)} of another shape, first {misshapen[0]}"] if misshapen else []
         raise UserError(f"{source} does not hold the weights of backbone {name!r}: {', '.join(problems)}")
     body.load_state_dict(matched, strict=True)
+
+
+def _for_channels(value: Tensor | None, own: Tensor) -> Tensor | None:
+    """A first layer's weights of three channels for as many as the network has; other tensors as they are."""
+    if value is None or value.ndim != 4 or own.ndim != 4 or value.shape[1] != 3 or own.shape[1] == 3:
+        return value
+    adapted: Tensor = adapt_input_conv(own.shape[1], value)
+    return adapted
 
 
 def rename_lite(state: Mapping[str, Tensor], body: Any) -> dict[str, Tensor]:
@@ -155,6 +164,8 @@ def _packaged_file(package: str) -> Path | None:
 
 def _load_from_hub(body: Any, config: BackboneConfig, options: dict[str, Any]) -> None:
     name = config.name
+    if config.in_channels != 3:
+        options = {**options, "in_chans": config.in_channels}
     source = timm.get_pretrained_cfg(name)
     if source is None or not source.has_weights:
         raise UserError(

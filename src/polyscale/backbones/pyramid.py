@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from polyscale.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, BackboneConfig, map_size
+from polyscale.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, BackboneConfig, map_size, repeated
 from polyscale.backbones.checkpointing import hold_statistics_when_recomputing
 from polyscale.backbones.inhouse import IN_HOUSE
 from polyscale.backbones.pretrained import first_line, load_pretrained
@@ -45,7 +45,7 @@ class TimmBackbone(Backbone):
         info = self.body.feature_info
         self.channels = tuple(int(count) for count in info.channels())
         self.strides = tuple(int(stride) for stride in info.reduction())
-        self.mean, self.std = normalisation(config.name)
+        self.mean, self.std = normalisation(config)
         self.channels_first = str(getattr(self.body, "output_fmt", None) or "NCHW").endswith("NCHW")
         self._pads = self._failure_at(self.multiple + 1) is not None or self._failure_at(1) is not None
         if self._pads and (failure := self._failure_at(3 * self.multiple)) is not None:
@@ -78,7 +78,7 @@ class TimmBackbone(Backbone):
         self.body.eval()
         try:
             with torch.no_grad():
-                maps = self._maps(torch.zeros(1, 3, side, side))
+                maps = self._maps(torch.zeros(1, len(self.mean), side, side))
         except (RuntimeError, AssertionError, ValueError) as error:
             return first_line(error)
         finally:
@@ -98,6 +98,8 @@ def create_body(config: BackboneConfig, **options: Any) -> Any:
             f"unknown backbone {config.name[:100]!r}{nearest(config.name, [*timm.list_models(), *IN_HOUSE], 3)}; "
             f"choose {', '.join(IN_HOUSE)}, a timm model with feature maps, or package.module:Name of your own"
         )
+    if config.in_channels != 3:
+        options["in_chans"] = config.in_channels
     if config.drop_path:
         options["drop_path_rate"] = config.drop_path
     if config.name.startswith("swin"):
@@ -114,13 +116,11 @@ def create_body(config: BackboneConfig, **options: Any) -> Any:
     return body
 
 
-def normalisation(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def normalisation(config: BackboneConfig) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation that timm's weights were trained with; ImageNet's where timm names none."""
-    known = timm.get_pretrained_cfg(name)
-    if known is None:
-        return IMAGENET_MEAN, IMAGENET_STD
-    (m0, m1, m2), (s0, s1, s2) = known.mean, known.std
-    return (m0, m1, m2), (s0, s1, s2)
+    known = timm.get_pretrained_cfg(config.name)
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if known is None else (known.mean, known.std)
+    return repeated(mean, config.in_channels), repeated(std, config.in_channels)
 
 
 def _create(name: str, output_stride: int | None, options: dict[str, Any]) -> Any:

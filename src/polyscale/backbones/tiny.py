@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from polyscale.backbones.backbone import Backbone, BackboneConfig
+from polyscale.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, BackboneConfig, repeated
 from polyscale.backbones.checkpointing import hold_statistics_when_recomputing
 from polyscale.errors import UserError
 
@@ -43,10 +43,11 @@ class TinyBackbone(Backbone):
                 )
         self.channels = (width,)
         self.strides = (4,)
+        self.mean, self.std = repeated(IMAGENET_MEAN, config.in_channels), repeated(IMAGENET_STD, config.in_channels)
         self.checkpointing = config.checkpointing
         half, three_quarters = width // 2, width * 3 // 4
         self.stem = nn.Sequential(
-            _conv(3, half, 3, stride=2),
+            _conv(config.in_channels, half, 3, stride=2),
             _conv(half, three_quarters, 3, stride=2),
             _conv(three_quarters, three_quarters, 3),
         )

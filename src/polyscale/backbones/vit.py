@@ -55,7 +55,7 @@ class ViTBackbone(Backbone):
                 "allowed, for example vit_small_patch16_dinov3"
             )
         self.patch = int(sides[0])
-        self.mean, self.std = normalisation(config.name)
+        self.mean, self.std = normalisation(config)
         load_pretrained(self.body, config, **options)
         for unused in ("fc_norm", "head_drop", "head", "head_dist"):
             if hasattr(self.body, unused):  # what follows the tokens in classification
@@ -95,6 +95,8 @@ def _transformer(config: BackboneConfig) -> tuple[Any, dict[str, Any]]:
         option = "output_stride: null" if config.output_stride is not None else "dilate_first_blocks: false"
         raise UserError(f"backbone {config.name!r} is a transformer without stages to dilate; set {option}")
     options: dict[str, Any] = {"features_only": False, "num_classes": 0, "dynamic_img_size": True}
+    if config.in_channels != 3:
+        options["in_chans"] = config.in_channels
     try:
         return timm.create_model(config.name, drop_path_rate=config.drop_path, **options), options
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:

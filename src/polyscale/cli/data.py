@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from polyscale.cli.data_convert import convert
+from polyscale.cli.data_ranges import ranges
 from polyscale.cli.display import print_table, progress_bar, say
 from polyscale.cli.options import DataArgument, parse_size
 from polyscale.cli.suspects import suspects
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.command("convert")(convert)
 app.command("suspects")(suspects)
+app.command("ranges")(ranges)
 
 
 @app.command("check")
@@ -186,6 +188,7 @@ def _split(name: str, data: "SegmentationData", checked: "DataReport", workers: 
     """What one split holds, for a page."""
     import numpy as np
 
+    from polyscale.data.bands import as_rgb
     from polyscale.data.survey import survey
     from polyscale.report import DataExample, DataSplit
 
@@ -200,7 +203,7 @@ def _split(name: str, data: "SegmentationData", checked: "DataReport", workers: 
         for index in found.examples(position, 1):
             sample = data.read(index)
             if sample.labels is not None:
-                examples.append(DataExample(position, sample.name, sample.image, sample.labels))
+                examples.append(DataExample(position, sample.name, as_rgb(sample.image), sample.labels))
     return DataSplit(
         name=name,
         num_images=checked.num_images,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from polyscale.data import SegmentationData
     from polyscale.evaluation.suspects import SuspectRegion, Suspects
-    from polyscale.inference import Predictor
+    from polyscale.inference.predictor import Predictor
     from polyscale.report import Example
 
 __all__ = ["suspects"]
@@ -164,17 +164,18 @@ def _write_page(
     told: str,
     details: dict[str, Any],
 ) -> Path:
+    from polyscale.data.bands import as_rgb
     from polyscale.report import Card, ClassResult, PageData, Table, write_page
 
     shown = found.regions[:pictures]
     examples: dict[int, Example] = {}
-    for index in dict.fromkeys(one.index for one in shown):  # each image is read and looked at once
+    for index in dict.fromkeys(one.item for one in shown):  # each image is read and looked at once
         sample = data.read(index)
         predicted = predictor.predict(sample.image, scales, flip, probabilities=False).labels
         assert sample.labels is not None
         for place, one in enumerate(shown):
-            if one.index == index:
-                examples[place] = _example(place + 1, one, sample.image, sample.labels, predicted, found)
+            if one.item == index:
+                examples[place] = _example(place + 1, one, as_rgb(sample.image), sample.labels, predicted, found)
     page = PageData(
         title="Suspect labels",
         summary=f"{told[0].upper()}{told[1:]}.",

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-__all__ = ["PHOTOMETRIC", "apply_color", "color_matrix", "gaussian_blur", "to_tensor"]
+__all__ = ["PHOTOMETRIC", "apply_color", "apply_gain", "color_matrix", "gaussian_blur", "to_tensor"]
 
 LUMA = np.array([0.299, 0.587, 0.114])
 """Share of R, G and B in grey (ITU-R BT.601)."""
@@ -28,12 +28,14 @@ _STRIP = 32
 
 
 def to_tensor(image: NDArray[np.uint8]) -> torch.Tensor:
-    """Bytes (H, W, 3) to a float32 tensor (3, H, W) in [0, 1], without any augmentation.
+    """Bytes (H, W, C) to a float32 tensor (C, H, W) in [0, 1], without any augmentation.
 
     Example:
         >>> to_tensor(np.full((2, 4, 3), 255, np.uint8)).shape
         torch.Size([3, 2, 4])
     """
+    if image.shape[2] != 3:
+        return apply_gain(image, 1.0, np.zeros(image.shape[2]))
     return apply_color(image, np.eye(3), np.zeros(3))
 
 
@@ -91,6 +93,14 @@ def apply_color(image: NDArray[np.uint8], matrix: NDArray[np.float64], offset: N
             strip[channel] += added[channel]
         np.clip(strip, 0.0, 1.0, out=strip)
     return torch.from_numpy(out)
+
+
+def apply_gain(image: NDArray[np.uint8], gain: float, offset: NDArray[np.floating[Any]]) -> torch.Tensor:
+    """Bytes (H, W, C) of any channels, each times ``gain`` and more by its ``offset``, clipped: (C, H, W) float32."""
+    planes = image.transpose(2, 0, 1).astype(np.float32, order="C") / np.float32(255.0)
+    if gain != 1 or offset.any():
+        planes = (planes * np.float32(gain) + offset.astype(np.float32)[:, None, None]).clip(0.0, 1.0)
+    return torch.from_numpy(planes)
 
 
 def gaussian_blur(image: Image.Image, sigma: float) -> Image.Image:

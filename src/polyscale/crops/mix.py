@@ -71,6 +71,7 @@ class TrainingData(SegmentationData):
         settings |= {} if mix is None else mix.sources
         first, reference = next(iter(data.items()))
         self.label_space = reference.label_space
+        self.num_channels = reference.num_channels
         self._sources: list[_Source] = []
         items: list[Item] = []
         for name, part in data.items():

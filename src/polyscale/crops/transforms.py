@@ -19,7 +19,7 @@ from PIL import Image, ImageStat
 from pydantic import Field, field_validator
 
 from polyscale.config import Config
-from polyscale.crops.color import PHOTOMETRIC, apply_color, color_matrix, gaussian_blur, to_tensor
+from polyscale.crops.color import PHOTOMETRIC, apply_color, apply_gain, color_matrix, gaussian_blur, to_tensor
 from polyscale.labels import IGNORE
 
 __all__ = ["AugmentConfig", "augment", "augment_planes", "to_tensor"]
@@ -147,18 +147,19 @@ def augment_planes(
     """``augment`` for an image with several planes of bytes, such as labels and confidence levels.
 
     Args:
-        image: (H, W, 3) RGB bytes.
+        image: (H, W, 3) RGB bytes; or (H, W, C) of other channels, whose jitter is brightness and contrast alone, and
+            whose fill is their mean.
         planes: each (H, W), with the value that it has where the image does not fill the crop.
         config: what is varied and how much.
         rng: the only source of randomness; what is drawn does not depend on the number of planes.
         centre: as in ``augment``.
 
     Returns:
-        Image (3, h, w) float32 in [0, 1], and the planes, (h, w) each; all of them take the same source pixels.
+        Image (C, h, w) float32 in [0, 1], and the planes, (h, w) each; all of them take the same source pixels.
     """
     for plane, _ in planes:
         assert image.dtype == plane.dtype == np.uint8, (image.dtype, plane.dtype)
-        assert image.shape == (*plane.shape, 3), (image.shape, plane.shape)
+        assert image.shape[:2] == plane.shape, (image.shape, plane.shape)
     scale = _draw_scale(config, rng)
     rows = _draw_span(image.shape[0], scale, config.crop[0], None if centre is None else centre[0], rng)
     columns = _draw_span(image.shape[1], scale, config.crop[1], None if centre is None else centre[1], rng)
@@ -168,35 +169,45 @@ def augment_planes(
     blurred, sigma = rng.random() < config.blur, rng.uniform(*config.blur_sigma)
     operations = _draw_operations(config, rng)
 
-    picture = _resize(image, rows, columns)
+    colored = image.shape[2] == 3
+    # Pillow has pictures of three channels, and of one.
+    layers = [image] if colored else [image[..., channel] for channel in range(image.shape[2])]
+    pictures = [_resize(layer, rows, columns) for layer in layers]
     targets = [plane[rows.source][:, columns.source] for plane, _ in planes]
     fills = [beyond for _, beyond in planes]
     if blurred:
-        picture = gaussian_blur(picture, sigma)
+        pictures = [gaussian_blur(picture, sigma) for picture in pictures]
     for name, strength in operations:
         if name in PHOTOMETRIC:
-            picture = PHOTOMETRIC[name](picture, strength)
-    mean = np.array(ImageStat.Stat(picture).mean)
-    fill = config.fill or (round(mean[0]), round(mean[1]), round(mean[2]))
+            pictures = [PHOTOMETRIC[name](picture, strength) for picture in pictures]
+    mean = np.concatenate([ImageStat.Stat(picture).mean for picture in pictures])
+    fills_of = [config.fill or tuple(round(value) for value in mean)] if colored else [round(value) for value in mean]
     if targets[0].shape != config.crop:
-        picture = _pad_picture(picture, rows, columns, config.crop, fill)
+        padding = zip(pictures, fills_of, strict=True)
+        pictures = [_pad_picture(picture, rows, columns, config.crop, fill) for picture, fill in padding]
         targets = [_pad(*pair, rows, columns, config.crop) for pair in zip(targets, fills, strict=True)]
     moves = [(name, strength) for name, strength in operations if name in GEOMETRIC]
     if moves:
-        coefficients = _affine(picture.size, moves)
+        coefficients = _affine(pictures[0].size, moves)
         affine, bilinear, nearest = Image.Transform.AFFINE, Image.Resampling.BILINEAR, Image.Resampling.NEAREST
-        picture = picture.transform(picture.size, affine, coefficients, bilinear, fillcolor=fill)
-        pictures = [Image.fromarray(np.ascontiguousarray(target)) for target in targets]
+        pictures = [
+            picture.transform(picture.size, affine, coefficients, bilinear, fillcolor=fill)
+            for picture, fill in zip(pictures, fills_of, strict=True)
+        ]
+        masks = [Image.fromarray(np.ascontiguousarray(target)) for target in targets]
         targets = [
             np.asarray(plane.transform(plane.size, affine, coefficients, nearest, fillcolor=beyond))
-            for plane, beyond in zip(pictures, fills, strict=True)
+            for plane, beyond in zip(masks, fills, strict=True)
         ]
 
-    pixels = np.asarray(picture)
+    pixels = np.asarray(pictures[0]) if colored else np.stack([np.asarray(picture) for picture in pictures], axis=2)
     if mirrored:
         pixels, targets = pixels[:, ::-1], [target[:, ::-1] for target in targets]
     brightness, contrast, saturation = (1.0 + config.color_jitter * factors[:3]).tolist()
-    if config.color_jitter or config.hue:
+    if not colored:
+        offset = np.full(len(mean), brightness * (1.0 - contrast) * float(mean.mean()) / 255.0)
+        tensor = apply_gain(pixels, brightness * contrast, offset)
+    elif config.color_jitter or config.hue:
         matrix, offset = color_matrix(mean / 255.0, brightness, contrast, saturation, config.hue * float(factors[3]))
         tensor = apply_color(pixels, matrix, offset)
     else:
@@ -236,9 +247,9 @@ def _resize(image: NDArray[np.uint8], rows: _Span, columns: _Span) -> Image.Imag
 
 
 def _pad_picture(
-    picture: Image.Image, rows: _Span, columns: _Span, crop: tuple[int, int], fill: tuple[int, int, int]
+    picture: Image.Image, rows: _Span, columns: _Span, crop: tuple[int, int], fill: int | tuple[int, ...]
 ) -> Image.Image:
-    canvas = Image.new("RGB", (crop[1], crop[0]), fill)
+    canvas = Image.new(picture.mode, (crop[1], crop[0]), fill)
     canvas.paste(picture, (columns.pad, rows.pad))
     return canvas
 

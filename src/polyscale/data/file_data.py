@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from polyscale.data.bands import BandsConfig, read_bands
 from polyscale.data.images import read_image
 from polyscale.data.items import DataError, Item, Sample, SegmentationData
 from polyscale.data.layout import Found
@@ -28,6 +29,7 @@ class FileData(SegmentationData):
         masks_required: an item without a mask is a fault (told by a check) rather than an unlabelled image.
         where: what the data set is called in messages.
         root: the folder of its files, which reports leave out of their paths.
+        bands: how images of other channels than RGB are read; None reads RGB.
 
     With ``long_edge``, images and labels are resized when they are read, to this longer side in pixels.
     """
@@ -42,6 +44,7 @@ class FileData(SegmentationData):
         ignore_colors: Sequence[tuple[int, int, int]] = (),
         root: Path | None = None,
         long_edge: int | None = None,
+        bands: BandsConfig | None = None,
     ) -> None:
         self.items: tuple[Item, ...] = found.items
         self.orphans = found.orphans
@@ -52,6 +55,8 @@ class FileData(SegmentationData):
         self._color_coded = color_coded
         self._ignore_colors = tuple(ignore_colors)
         self._long_edge = long_edge
+        self.bands = bands
+        self.num_channels = 3 if bands is None else len(bands.channels)
 
     @property
     def reading(self) -> str:
@@ -59,8 +64,9 @@ class FileData(SegmentationData):
         return f"{self.label_space.model_dump_json()} {self._color_coded} {self._ignore_colors} {self._long_edge}"
 
     def read_image(self, index: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """The image alone as its file has it, (H, W, 3) uint8 RGB."""
-        return read_image(self.items[index].image)
+        """The image alone as its file has it, (H, W, 3) uint8 RGB, or (H, W, C) with ``bands``."""
+        path = self.items[index].image
+        return read_image(path) if self.bands is None else read_bands(path, self.bands)
 
     def read_labels(self, index: int) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
         """The labels alone, (H, W) uint8 train ids, or None where there is no mask."""
@@ -110,7 +116,9 @@ def _resized_image(image: np.ndarray[Any, np.dtype[np.uint8]], long_edge: int) -
     height, width = _size(image.shape, long_edge)
     if (height, width) == image.shape[:2]:
         return image
-    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    layers = [image] if image.shape[2] == 3 else [image[..., k] for k in range(image.shape[2])]
+    resized = [np.array(Image.fromarray(x).resize((width, height), Image.Resampling.BILINEAR)) for x in layers]
+    return resized[0] if image.shape[2] == 3 else np.stack(resized, axis=2)
 
 
 def _resized_labels(labels: np.ndarray[Any, np.dtype[np.uint8]], long_edge: int) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import field_validator, model_validator
 
+from polyscale.data.bands import BandsConfig
 from polyscale.data.file_data import FileData
 from polyscale.data.file_kinds import FilesConfig
 from polyscale.data.known_spaces import known_space, known_spaces
@@ -51,6 +52,8 @@ class FolderConfig(FilesConfig):
     """
     color_coded: bool = False
     """Masks are in the colours of the label space's classes: RGB, or palette files whose colours count."""
+    bands: BandsConfig | None = None
+    """Images of other channels than RGB, or of 16 bits: which bands, and which range of values. null reads RGB."""
     ignore_colors: tuple[tuple[int, int, int], ...] = ()
     """Colours of such masks that mean *ignored*, besides black."""
 
@@ -95,6 +98,7 @@ class FolderConfig(FilesConfig):
             self.ignore_colors,
             self.folder,
             self.long_edge,
+            self.bands,
         )
 
     def splits(self) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ class Sample(NamedTuple):
 
     Attributes:
         name: the item's name.
-        image: (H, W, 3) uint8, RGB.
+        image: (H, W, 3) uint8, RGB; (H, W, C) where a data set has other channels.
         labels: (H, W) uint8 train ids 0 .. C-1 or ``IGNORE``; None where the image has no labels.
     """
 
@@ -67,10 +67,12 @@ class SegmentationData(ABC):
     Attributes:
         label_space: the classes, and how ids on disk map to train ids.
         items: all items, sorted by name (in a mix of sources, within each source).
+        num_channels: of its images.
     """
 
     label_space: LabelSpace
     items: Sequence[Item]
+    num_channels: int = 3
 
     def __len__(self) -> int:
         """How many items there are."""

@@ -15,7 +15,7 @@ from polyscale.scales import check_scales
 if TYPE_CHECKING:
     from polyscale.data.items import SegmentationData
 
-__all__ = ["check_classes", "check_items", "choose_scales", "no_mask"]
+__all__ = ["check_channels", "check_classes", "check_items", "choose_scales", "no_mask"]
 
 
 def choose_scales(
@@ -63,6 +63,20 @@ def no_mask(name: str, more: str = "") -> UserError:
     return UserError(
         f"image {name!r} has no mask{more}; evaluation needs a mask for every image, to label images use predict"
     )
+
+
+def check_channels(model: MultiScale, data: "SegmentationData", name: str = "data") -> None:
+    """Images have as many channels as the network takes.
+
+    Raises:
+        UserError: they have not.
+    """
+    found = getattr(data, "num_channels", 3)
+    if found != model.in_channels:
+        raise UserError(
+            f"the network takes images of {model.in_channels} channels, and those of {name} have {found}; set the "
+            f"data's bands, or model.backbone.in_channels: {found} in training"
+        )
 
 
 def check_classes(network: LabelSpace, data: LabelSpace) -> None:

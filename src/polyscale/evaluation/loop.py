@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from polyscale.baselines import average_probabilities
+from polyscale.data.bands import as_rgb
 from polyscale.errors import UserError
 from polyscale.evaluation.attention import AttentionTotals
-from polyscale.evaluation.checks import check_classes, check_items, choose_scales, no_mask
+from polyscale.evaluation.checks import check_channels, check_classes, check_items, choose_scales, no_mask
 from polyscale.evaluation.counts import Seen
 from polyscale.evaluation.recording import Recording, seen
 from polyscale.evaluation.result import Evaluation
@@ -122,6 +123,7 @@ def evaluate(
     space = data.label_space
     ordered, own = choose_scales(model, scales, compare)
     check_items(data)
+    check_channels(model, data)
     if label_space is not None:
         check_classes(label_space, space)
     place = torch.device(device) if device is not None else next(model.parameters(), torch.zeros(())).device
@@ -248,7 +250,7 @@ class _Pass:
         if self.recording is not None:
             kept[FUSED] = seen(result, probabilities=True)
             logits = result.clamp_min(torch.finfo(result.dtype).tiny).log()
-            self.recording.add(index, name, sample.image, labels, kept, weights, logits, grids)
+            self.recording.add(index, name, as_rgb(sample.image), labels, kept, weights, logits, grids)
 
     def _score_tiles(self, name: str, pixels: np.ndarray[Any, np.dtype[np.uint8]], labels: Tensor) -> None:
         assert self.tiles is not None

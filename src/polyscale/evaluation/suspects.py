@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from polyscale.data.regions import find_regions
-from polyscale.evaluation.checks import check_classes, check_items, no_mask
+from polyscale.evaluation.checks import check_channels, check_classes, check_items, no_mask
 from polyscale.evaluation.loop import read_ahead
 from polyscale.labels import IGNORE, LabelSpace
 from polyscale.looker import Looker
@@ -47,7 +47,7 @@ class SuspectRegion(NamedTuple):
 
     name: str
     """Of the image."""
-    index: int
+    item: int
     """Of the image among the data set's items."""
     box: tuple[int, int, int, int]
     """Top, left, bottom, right in pixels, the last two one past the region."""
@@ -70,7 +70,8 @@ class SuspectImage(NamedTuple):
     """How much of an image is suspect."""
 
     name: str
-    index: int
+    item: int
+    """Of the image among the data set's items."""
     regions: int
     """Listed regions."""
     pixels: int
@@ -137,6 +138,7 @@ def find_suspects(
         UserError: an image has no mask, the classes differ, the data set is empty or a file cannot be read.
     """
     check_items(data)
+    check_channels(looker.model, data)
     check_classes(label_space, data.label_space)
     chosen = looker.choose(scales)
     num_classes = data.label_space.num_classes
@@ -150,8 +152,9 @@ def find_suspects(
         confidence, predicted = probabilities.max(0)
         given = torch.from_numpy(sample.labels).to(probabilities.device).long()
         own = probabilities.gather(0, given.clamp_max(num_classes - 1)[None])[0]
-        bytes_of = [(255 * x).round().byte().cpu().numpy() for x in (confidence, own)]
-        found = look_for_suspects(sample.labels, predicted.byte().cpu().numpy(), *bytes_of, num_classes, smallest)
+        sure, given_as = ((255 * x).round().byte().cpu().numpy() for x in (confidence, own))
+        seen = predicted.byte().cpu().numpy()
+        found = look_for_suspects(sample.labels, seen, sure, given_as, num_classes, smallest)
         counts += found[0]
         rows.append(np.column_stack([np.full(len(found[1]), index), found[1]]))
         num_objects += found[2]
@@ -201,7 +204,8 @@ def look_for_suspects(
 def _trust(counts: Array) -> Array:
     """(C, LEVELS) the part of a class's predictions, by confidence, that agrees with the labels."""
     agreeing = np.diagonal(counts).T
-    return (agreeing + 1) / (counts.sum(0) + 2)
+    trust: Array = (agreeing + 1) / (counts.sum(0) + 2)
+    return trust
 
 
 def _regions(table: Array, trust: Array, names: Sequence[str]) -> tuple[SuspectRegion, ...]:
@@ -217,7 +221,7 @@ def _regions(table: Array, trust: Array, names: Sequence[str]) -> tuple[SuspectR
     return tuple(
         SuspectRegion(
             name=names[index[k]],
-            index=int(index[k]),
+            item=int(index[k]),
             box=(int(corners[k, 0]), int(corners[k, 1]), int(corners[k, 2]), int(corners[k, 3])),
             label=int(label[k]),
             predicted=int(predicted[k]),
@@ -234,7 +238,7 @@ def _regions(table: Array, trust: Array, names: Sequence[str]) -> tuple[SuspectR
 def _images(regions: Sequence[SuspectRegion]) -> tuple[SuspectImage, ...]:
     found: dict[int, list[SuspectRegion]] = {}
     for region in regions:
-        found.setdefault(region.index, []).append(region)
+        found.setdefault(region.item, []).append(region)
     images = [
         SuspectImage(
             some[0].name,
@@ -245,4 +249,4 @@ def _images(regions: Sequence[SuspectRegion]) -> tuple[SuspectImage, ...]:
         )
         for index, some in found.items()
     ]
-    return tuple(sorted(images, key=lambda image: (-image.score, image.index)))
+    return tuple(sorted(images, key=lambda image: (-image.score, image.item)))

@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from polyscale.config import validate
+from polyscale.data.bands import BandsConfig, as_rgb, read_bands
 from polyscale.data.images import read_image, to_rgb
 from polyscale.errors import UserError
 from polyscale.inference.prediction import Prediction
@@ -20,6 +22,7 @@ from polyscale.tiles import ArrayPixels, Tiles, classify_in_tiles
 
 __all__ = ["ImageLike", "Prediction", "Predictor", "load"]
 
+Array = np.ndarray[Any, np.dtype[np.uint8]]
 ImageLike = str | Path | Image.Image | np.ndarray[Any, Any] | Tensor
 """A file, a Pillow image, a uint8 array (H, W, 3) or (H, W), or a tensor (3, H, W): float in [0, 1] or uint8; RGB."""
 
@@ -46,10 +49,12 @@ def load(
         UserError: no such file, not a checkpoint, a device that this machine does not have, or a network that cannot
             look adaptively.
     """
-    from polyscale.models.checkpoint import load_checkpoint
+    from polyscale.models.checkpoint import load_checkpoint, read_metadata
 
     checkpoint = load_checkpoint(path, trust=trust)
-    return Predictor(checkpoint.model, checkpoint.label_space, device, precision, adaptive)
+    bands = read_metadata(path).info.get("bands")
+    read = None if bands is None else validate(BandsConfig, bands)
+    return Predictor(checkpoint.model, checkpoint.label_space, device, precision, adaptive, read)
 
 
 class Predictor:
@@ -63,6 +68,7 @@ class Predictor:
         device: as for ``load``.
         precision: as for ``load``.
         adaptive: as for ``load``.
+        bands: how files are read for a network of other channels than RGB.
 
     Raises:
         UserError: this machine does not have the device, or the network cannot look adaptively.
@@ -75,7 +81,9 @@ class Predictor:
         device: str | torch.device | None = None,
         precision: Precision = "float32",
         adaptive: float | None = None,
+        bands: BandsConfig | None = None,
     ) -> None:
+        self.bands = bands
         self.looker = Looker(model, device, precision, adaptive=adaptive)
         self.label_space = label_space
 
@@ -158,11 +166,23 @@ class Predictor:
         """
         chosen = self.looker.choose(scales)
         predictions: list[Prediction] = []
-        for _, group in groupby(map(_as_tensor, images), key=lambda pair: pair[1].shape):
+        for _, group in groupby(map(self._as_tensor, images), key=lambda pair: pair[1].shape):
             alike = list(group)
             for first in range(0, len(alike), batch_size):
                 predictions += self._predict(alike[first : first + batch_size], chosen, flip, probabilities)
         return predictions
+
+    def _as_tensor(self, image: ImageLike) -> tuple[Tensor, Array]:
+        channels = self.model.in_channels
+        if channels == 3 and self.bands is None:
+            return _as_tensor(image)
+        if isinstance(image, str | Path):
+            if self.bands is None:
+                raise UserError(f"the network takes images of {channels} channels; give arrays (H, W, {channels})")
+            image = read_bands(image, self.bands)
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (channels,):
+            raise UserError(f"the network takes a file, or a uint8 array of shape (H, W, {channels})")
+        return torch.tensor(image).permute(2, 0, 1).contiguous().float() / 255, as_rgb(image)
 
     def _predict(
         self,

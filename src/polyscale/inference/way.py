@@ -70,6 +70,11 @@ class Way:
             DataError: the image cannot be predicted.
             UserError: a result cannot be written.
         """
+        if self.predictor.bands is not None:
+            if self.bands:
+                raise UserError("the network itself says which bands of a file it reads; leave out --bands")
+            self._predict_whole(item, before)
+            return
         with open_raster(item.path, self.bands) as raster:
             size = image_size(item.path) if raster is None else raster.size
             tiles = self._tiles(item.path, size, raster)
@@ -83,8 +88,11 @@ class Way:
                     self.progress, before,
                 )  # fmt: skip
                 return
+        self._predict_whole(item, before)
+
+    def _predict_whole(self, item: Found, before: Callable[[], None] | None) -> None:
         try:
-            prediction = self.predictor.predict(read_image(item.path), self.scales, self.flip, probabilities=False)
+            prediction = self.predictor.predict(item.path, self.scales, self.flip, probabilities=False)
         except UserError as error:
             raise DataError(str(error)) from None
         if before is not None:

@@ -103,7 +103,9 @@ def fold_batch_norms(model: _Module) -> _Module:
         model: in evaluation mode.
     """
     parameter = next(model.parameters(), torch.zeros(()))
-    probe = torch.zeros(1, 3, _PROBE_SIDE, _PROBE_SIDE, device=parameter.device, dtype=parameter.dtype)
+    probe = torch.zeros(
+        1, getattr(model, "in_channels", 3), _PROBE_SIDE, _PROBE_SIDE, device=parameter.device, dtype=parameter.dtype
+    )
     recorder = _Recorder(model)
     try:
         with recorder:

@@ -87,11 +87,13 @@ class Segmenter(nn.Module):
         self.backbone = backbone
         self.decoder = decoder
         self.attention = attention
-        self.register_buffer("mean", torch.tensor(backbone.mean).reshape(3, 1, 1))
-        self.register_buffer("std", torch.tensor(backbone.std).reshape(3, 1, 1))
+        self.register_buffer("mean", torch.tensor(backbone.mean).reshape(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(backbone.std).reshape(-1, 1, 1))
 
     def forward(self, images: Tensor) -> View:
         """Images (N, 3, H, W), RGB in [0, 1], to a view on the decoder's grid (stride 4 for most decoders).
+
+        A backbone of other channels takes as many.
 
         Where images are padded and the grid's stride does not divide their sides, the view but for its features comes
         at their own size.

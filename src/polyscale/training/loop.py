@@ -333,9 +333,15 @@ class _Run:
                 "step": self.progress.step,
                 "seed": self.config.seed,
                 "miou": miou,
+                **self._bands(),
             },
             None if average is None else average.module.state_dict(),
         )
+
+    def _bands(self) -> dict[str, Any]:
+        """How images of other channels than RGB are read, for those who use the network on files."""
+        bands = getattr(next(iter(self.parts.train_data.parts.values())), "bands", None)
+        return {} if bands is None else {"bands": bands.model_dump(mode="json")}
 
     def _check_weights(self) -> None:
         # A network that diverged since the last logged step is not saved over a sound one.

@@ -17,7 +17,7 @@ from polyscale.crops import MixConfig, TrainingData, open_training_data
 from polyscale.crops.loader import BatchPlan
 from polyscale.data import SegmentationData, check_files, open_data
 from polyscale.errors import UserError
-from polyscale.evaluation.checks import check_classes
+from polyscale.evaluation.checks import check_channels, check_classes
 from polyscale.losses import Objective
 from polyscale.models import build_model
 from polyscale.models.start import start_from
@@ -60,6 +60,8 @@ def prepare(config: ExperimentConfig, out: Path, begun: bool, accelerator: Accel
     train_data, val_data = _open_sets(config, listener)
     torch.manual_seed(config.seed)
     model = build_model(config.model, train_data.label_space)  # before the files: a wrong name is told at once
+    for name, data in [*train_data.parts.items(), *([] if val_data is None else [("validation", val_data)])]:
+        check_channels(model, data, name)
     if settings.start_from is not None and not begun:
         start = start_from(model, settings.start_from)
         listener.said(f"{start.num_taken} tensors start from {settings.start_from}, {len(start.new)} are new")
@@ -112,7 +114,7 @@ def freeze_unused(model: MultiScale) -> None:
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()  # one small image is enough, and batch norms keep their statistics
-    fused = model(torch.zeros(1, 3, 33, 33), model.train_scales)
+    fused = model(torch.zeros(1, model.in_channels, 33, 33), model.train_scales)
     outputs = [fused.logits, fused.aux, *(view.logits for view in fused.views.values())]
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     total = torch.stack([output.sum() for output in outputs if output is not None]).sum()
