@@ -134,6 +134,8 @@ class ExperimentConfig(Config):
 
     name: str = "experiment"
     """Also names the run's folder below ``runs/`` where none is given."""
+    notes: tuple[str, ...] = ()
+    """Remarks, such as what `polyscale train DATA` chose and why; they change nothing."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Every random draw of the run comes from it."""
     data: DataSets

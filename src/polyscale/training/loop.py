@@ -27,6 +27,7 @@ from polyscale.crops.loader import Batch, TrainingCrops, build_loader, number_of
 from polyscale.errors import UserError
 from polyscale.files import check_folder, locked, remove_leftovers
 from polyscale.models import save_checkpoint
+from polyscale.training.choose import choose_recipe, is_data, run_name
 from polyscale.training.config import ExperimentConfig
 from polyscale.training.failure import diverged, save_failure
 from polyscale.training.listener import Listener, Silent
@@ -56,7 +57,7 @@ class TrainingResult(NamedTuple):
 
 def train(
     config: ExperimentConfig | str | Path | Mapping[str, Any] | Sequence[str | Path],
-    out: str | Path,
+    out: str | Path | None = None,
     resume: bool = False,
     listener: Listener | None = None,
 ) -> TrainingResult:
@@ -66,15 +67,20 @@ def train(
     itself.
 
     Args:
-        config: the run; a recipe's path or several, later ones win; or the keys of a recipe as a dictionary.
-        out: its folder.
+        config: the run; a recipe's path or several, later ones win; or the keys of a recipe as a dictionary. The path of
+            a data set chooses a recipe for it (``choose_recipe``).
+        out: its folder; by default ``runs/NAME``.
         resume: continue the run in ``out``; where there is none yet, start it.
         listener: told of progress.
 
     Raises:
         UserError: data that cannot be used, an ``out`` that holds a run already, a loss that is not finite.
     """
-    out, config = Path(out), _recipe(config)
+    if resume and isinstance(config, str | Path) and is_data(config):  # a run keeps what was chosen when it began
+        stored = Path(out or Path("runs") / run_name(config)) / "config.yaml"
+        config = stored if stored.is_file() else config
+    config = _recipe(config)
+    out = Path("runs") / config.name if out is None else Path(out)
     resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     check_folder(out)
     with contextlib.ExitStack() as stack:
@@ -87,6 +93,8 @@ def _recipe(config: ExperimentConfig | str | Path | Mapping[str, Any] | Sequence
     match config:
         case ExperimentConfig():
             return config
+        case str() | Path() if is_data(config):
+            return validate(ExperimentConfig, choose_recipe(config))
         case str() | Path():
             return load_config(ExperimentConfig, [config])
         case Mapping():
