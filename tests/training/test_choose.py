@@ -53,7 +53,9 @@ def test_it_is_a_recipe_that_names_its_reasons(tmp_path: Path) -> None:
     assert len(open_data(config.data.train)) == 9
     assert config.data.val is not None
     assert len(open_data(config.data.val)) == 2
-    assert "9 images to learn from, 2 for validation (splits train and val); about 60 x 40 pixels, 2 classes" in said(values)
+    assert "9 images to learn from, 2 for validation (splits train and val); about 60 x 40 pixels, 2 classes" in said(
+        values
+    )
 
 
 def test_without_a_validation_split_some_images_are_held_out(tmp_path: Path) -> None:
@@ -99,7 +101,8 @@ def test_where_no_weights_can_be_had_it_says_so(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("size", "crop"), [((540, 960), (256, 480)), ((830, 550), (448, 288)), ((1000, 5000), (256, 512)), ((20, 20), (32, 32))]
+    ("size", "crop"),
+    [((540, 960), (256, 480)), ((830, 550), (448, 288)), ((1000, 5000), (256, 512)), ((20, 20), (32, 32))],
 )
 def test_a_crop_has_the_images_proportions(size: tuple[int, int], crop: tuple[int, int]) -> None:
     assert choose._crop(size, 352) == crop
@@ -121,7 +124,7 @@ def test_what_is_data(tmp_path: Path) -> None:
 
 SHORT = [
     "model.backbone={name: tiny, pretrained: false}", "model.decoder.light_channels=8", "augment.crop=[32,32]", "training.epochs=1",
-    "training.epoch_length=8", "training.num_workers=0", "training.tensorboard=false", "validation.every=1",
+    "training.epoch_length=8", "training.num_workers=0", "training.tracker=none", "validation.every=1",
 ]  # fmt: skip
 
 
@@ -160,7 +163,7 @@ def test_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = write_data(tmp_path / "mine", {"train": 8, "val": 1})
     values = choose_recipe(data)
     small = {"backbone": {"name": "tiny"}, "decoder": {"kind": "light", "light_channels": 8}}
-    length = {"epochs": 1, "epoch_length": 8, "num_workers": 0, "tensorboard": False}
+    length = {"epochs": 1, "epoch_length": 8, "num_workers": 0, "tracker": "none"}
     changed = {
         **values, "model": {**values["model"], **small}, "training": {**values["training"], **length},
         "validation": {"every": 1},

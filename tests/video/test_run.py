@@ -49,6 +49,17 @@ def test_what_is_shown(predictor, make_video, read_video, tmp_path):
     np.testing.assert_allclose(shapes["side"][:, :64].astype(int).mean(), 55, atol=12)
 
 
+@pytest.mark.parametrize("shown", ["overlay", "side", "masks"])
+def test_a_legend_below_the_picture(predictor, make_video, read_video, tmp_path, shown):
+    label_video(predictor, make_video(), tmp_path / "out.mp4", shown, legend=True)
+    label_video(predictor, make_video("b.mp4"), tmp_path / "plain.mp4", shown)
+    (_, with_legend), (_, without) = read_video(tmp_path / "out.mp4"), read_video(tmp_path / "plain.mp4")
+    height, width = without[0].shape[:2]
+    assert with_legend[0].shape[1] == width
+    assert with_legend[0].shape[0] > height
+    assert with_legend[0][-2:].mean() > 240  # white ground
+
+
 def test_odd_sizes_and_pictures(predictor, read_video, tmp_path):
     folder = tmp_path / "frames"
     folder.mkdir()

@@ -123,7 +123,9 @@ def choose_recipe(where: str | Path) -> dict[str, Any]:
     if sided := [name for name in data.label_space.names if {"left", "right"} & set(_words(name))]:
         values["augment"]["flip"] = 0.0
         notes.append(f"no mirror images, as {sided[0]} is no longer true in one")
-    notes.append("scales: trained at 1, averaged over 0.5, 1 and 2; `polyscale attend` then learns which to trust where")
+    notes.append(
+        "scales: trained at 1, averaged over 0.5, 1 and 2; `polyscale attend` then learns which to trust where"
+    )
     return {**values, "notes": notes}
 
 

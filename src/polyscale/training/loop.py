@@ -36,6 +36,7 @@ from polyscale.training.records import RunLog, write_environment, write_resolved
 from polyscale.training.resume import Progress, StopRequest, has_begun, restore_state, save_state, stop_on_signals
 from polyscale.training.scoring import Scorer
 from polyscale.training.setup import prepare
+from polyscale.training.trackers import open_tracker
 
 __all__ = ["TrainingResult", "train"]
 
@@ -162,7 +163,10 @@ class _Run:
             write_environment(self.out / "environment.json")
         if not self.progress.step:
             self._save_state()  # so that no network is ever without the state of its run
-        self.log = RunLog(self.out, self.progress.step, self.settings.tensorboard) if self.main else None
+        self.log = None
+        if self.main:
+            tracker = open_tracker(self.config, self.out, self.progress.step)
+            self.log = RunLog(self.out, self.progress.step, tracker)
         self.batches = self._batches()
         try:
             stopped = self._steps(stop)
@@ -312,6 +316,8 @@ class _Run:
         if self.log is not None:
             validation = {"epoch": epoch, "miou": miou}
             self.log.write(self.progress.step, {"validation": validation, "scores": evaluation.scores.to_json()})
+            if self.log.tracker is not None:
+                self.log.tracker.show(self.progress.step, scorer.pictures())
             if best:
                 self._checkpoint("best", epoch, miou)
         self.listener.validated(epoch, evaluation, best)

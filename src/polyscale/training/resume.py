@@ -138,7 +138,7 @@ def _differences(stored: dict[str, Any], config: ExperimentConfig) -> list[str]:
     except UserError as error:
         return [str(error)]
     now = _flat(config.model_dump(mode="json"))
-    keys = ("num_workers", "log_every", "save_every", "check_data", "tensorboard", "batch_size", "accumulate")
+    keys = ("num_workers", "log_every", "save_every", "check_data", "tracker", "batch_size", "accumulate")
     free = {"notes", *(f"training.{key}" for key in keys)}
     absent = object()
     return [

@@ -1,7 +1,7 @@
 """Another background behind what is kept, in an image or a video."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +29,11 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 TRANSPARENT = "transparent"
 
+PERSON = ("person", "people")
+"""Of a network that knows parts of a person and a background, but no person, everything except the background."""
+_PARTS = {"skin", "hair", "face"}
+_BACKGROUND = "background"
+
 
 class Scene(NamedTuple):
     """What is kept, and what is put behind it."""
@@ -42,12 +47,15 @@ class Scene(NamedTuple):
 
 
 def classes_to_keep(names: Sequence[str], space: LabelSpace) -> list[int]:
-    """Train ids of classes by name.
+    """Train ids of classes by name; ``person`` may stand for all its parts (see ``PERSON``).
 
     Raises:
         UserError: no name, an unknown one, or all of the classes.
     """
     known = {name.casefold(): number for number, name in enumerate(space.names)}
+    if _BACKGROUND in known and _PARTS & set(known):
+        parts = [name for name in known if name != _BACKGROUND]
+        names = [part for name in names for part in (parts if _is_person(name, known) else [name])]
     listed = ", ".join(space.names)
     unknown = [name for name in names if name.casefold() not in known]
     if unknown:
@@ -62,6 +70,10 @@ def classes_to_keep(names: Sequence[str], space: LabelSpace) -> list[int]:
     return found
 
 
+def _is_person(name: str, known: Collection[str]) -> bool:
+    return name.casefold() in PERSON and name.casefold() not in known
+
+
 def background_of_image(
     predictor: Predictor,
     source: str | Path,
@@ -72,7 +84,7 @@ def background_of_image(
     flip: bool = False,
     size: tuple[int, int] | None = None,
     replace: bool = False,
-) -> None:
+) -> float:
     """Put another background behind what is kept of an image.
 
     Args:
@@ -84,6 +96,9 @@ def background_of_image(
         flip: also look at the mirrored image, and average both.
         size: (H, W) at which the network sees the image; by default its own.
         replace: a file of that name may be replaced.
+
+    Returns:
+        The share of the picture that is kept, 0 to 1.
 
     Raises:
         UserError: the image cannot be read, an unknown class or background, or the file cannot be written.
@@ -101,6 +116,7 @@ def background_of_image(
         picture = _paint(pixels, share, scene.refine, None if clear else behind, 0.0)
     with write_atomically(out) as temporary:
         Image.fromarray(picture).save(temporary, quality=92, subsampling=0)
+    return float((share > 0.5).float().mean())
 
 
 def background_of_video(

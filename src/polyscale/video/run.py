@@ -133,6 +133,7 @@ def label_video(
     smooth: float = 0.0,
     rate: float = 25.0,
     sound: bool = True,
+    legend: bool = False,
     replace: bool = False,
     progress: Progress | None = None,
 ) -> VideoSummary:
@@ -154,6 +155,7 @@ def label_video(
         smooth: share of the past in still pixels, 0 to below 1; see ``Smoothing``.
         rate: frames a second where the source is pictures.
         sound: copy the sound.
+        legend: names and colours of the classes below the picture.
         replace: a file of that name may be replaced.
         progress: see ``Progress``.
 
@@ -175,12 +177,12 @@ def label_video(
     def look(frame: Frame) -> Callable[[], Array]:
         seen = watcher.look(frame.pixels)
         labels = seen.probabilities[0].argmax(0).byte().cpu().numpy()
-        return lambda: draw(shown, frame.pixels, labels, seen.weights, space)
+        return lambda: draw(shown, frame.pixels, labels, seen.weights, space, legend)
 
     with contextlib.closing(open_source(source, rate)) as opened:
         blank = np.zeros(opened.size, np.uint8)
         weights = {scale: blank.astype(np.float32) for scale in watcher.scales}
-        picture = draw(shown, np.repeat(blank[..., None], 3, axis=2), blank, weights, space)
+        picture = draw(shown, np.repeat(blank[..., None], 3, axis=2), blank, weights, space, legend)
         num_frames, timing = convert(opened, out, picture.shape[:2], look, sound, progress)
     return watcher.summary(out, num_frames, timing, opened.problem)
 
