@@ -123,8 +123,9 @@ def test_what_is_data(tmp_path: Path) -> None:
 
 
 SHORT = [
-    "model.backbone={name: tiny, pretrained: false}", "model.decoder.light_channels=8", "augment.crop=[32,32]", "training.epochs=1",
-    "training.epoch_length=8", "training.num_workers=0", "training.tracker=none", "validation.every=1",
+    "model.backbone={name: tiny, pretrained: false}", "model.decoder.light_channels=8", "augment.crop=[32,32]",
+    "training.epochs=1", "training.epoch_length=8", "training.num_workers=0", "training.tracker=none",
+    "validation.every=1",
 ]  # fmt: skip
 
 

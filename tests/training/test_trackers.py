@@ -64,7 +64,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     mlflow.utils = types.SimpleNamespace(validation=limits)
     for module in (wandb, mlflow):
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(trackers, "_is_installed", lambda name: True)
     return seen
 
 
@@ -118,7 +118,7 @@ def test_a_tracker_that_fails_does_not_end_the_run(recipe: dict[str, Any], tmp_p
 def test_a_library_that_is_missing_is_told_in_one_line(
     recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(trackers, "_is_installed", lambda name: False)
     with pytest.raises(UserError, match="needs wandb; install it with: pip install wandb"):
         train(with_tracker(recipe, "wandb"), tmp_path / "run")
 

@@ -53,7 +53,7 @@ def load_pretrained(body: Any, config: BackboneConfig, **options: Any) -> None:
 
 
 def can_be_pretrained(name: str) -> bool:
-    """Whether ``pretrained: true`` gives a timm backbone its weights here: by a package, the hub's cache, or the hub."""
+    """Whether ``pretrained: true`` gives a timm backbone its weights: by a package, the hub's cache, or the hub."""
     package = LITE_PACKAGES.get(name.partition(".")[0])
     if package is not None and _packaged_file(package) is not None:
         return True

@@ -20,8 +20,8 @@ def train_command(
         list[str] | None,
         typer.Argument(
             metavar="DATA | CONFIG.yaml… [key=value…]",
-            help="The folder of a data set, for which a recipe is chosen; or YAML files of a recipe, later ones win. Then "
-            "single keys such as training.epochs=10.",
+            help="The folder of a data set, for which a recipe is chosen; or YAML files of a recipe, later ones win. "
+            "Then single keys such as training.epochs=10.",
             show_default=False,
         ),
     ] = None,
@@ -92,14 +92,14 @@ def _chosen(data: str) -> dict[str, Any]:
 def _check_recipes(files: list[str]) -> None:
     if not files:
         raise UserError(
-            "no data or recipe given; name a data set's folder, a YAML file such as configs/camvid/lite0.yaml, or a run "
-            "with --out DIR --resume"
+            "no data or recipe given; name a data set's folder, a YAML file such as configs/camvid/lite0.yaml, or a "
+            "run with --out DIR --resume"
         )
     for part in files:
         if Path(part).is_dir():
             raise UserError(
-                f"{part} is a folder; name it alone to have a recipe chosen for it, or give a recipe's YAML file the key "
-                f"data.train.root={part}"
+                f"{part} is a folder; name it alone to have a recipe chosen for it, or give a recipe's YAML file the "
+                f"key data.train.root={part}"
             )
         if Path(part).suffix == ".safetensors":
             raise UserError(

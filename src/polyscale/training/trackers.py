@@ -58,14 +58,18 @@ def open_tracker(config: ExperimentConfig, folder: Path, first_step: int) -> Tra
     if kind == "none":
         return None
     if kind == "tensorboard":
-        return _TensorBoard(folder, first_step) if importlib.util.find_spec("tensorboard") is not None else None
-    if importlib.util.find_spec(kind) is None:
+        return _TensorBoard(folder, first_step) if _is_installed("tensorboard") else None
+    if not _is_installed(kind):
         raise UserError(f"training.tracker={kind} needs {kind}; install it with: pip install {kind}")
     try:
         return _Accelerated(kind, config, folder, first_step)
     except Exception as error:  # they raise many types, and speak of servers and keys
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise UserError(f"training.tracker={kind} cannot be started: {reason}") from None
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 class _TensorBoard:
