@@ -51,6 +51,9 @@ def background_command(
     refine: Annotated[
         bool, typer.Option("--refine/--no-refine", help="Let the edge follow the edges of the image.")
     ] = True,
+    islands: Annotated[
+        bool, typer.Option("--islands", help="Also keep regions of less than a tenth of the largest.")
+    ] = False,
     scales: ScalesOption = None,
     flip: FlipOption = False,
     size: SizeOption = None,
@@ -79,7 +82,7 @@ def background_command(
     still = out.suffix.lower() in PICTURE_SUFFIXES
     check_target(out, source, replace, (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES))
     predictor = polyscale.load(checkpoint, device, precision.value, trust or ())
-    scene = Scene(names, backdrop, refine)
+    scene = Scene(names, backdrop, refine, islands)
     if still:
         kept = background_of_image(predictor, source, out, scene, scales=wanted, flip=flip, size=shape, replace=replace)
         if kept < _NOTHING:

@@ -17,7 +17,7 @@ from polyscale.files import write_atomically
 from polyscale.inference.predictor import Predictor
 from polyscale.labels import LabelSpace
 from polyscale.video.backdrop import Backdrop, open_backdrop
-from polyscale.video.matte import compose, foreground, guided
+from polyscale.video.matte import compose, foreground, guided, without_islands
 from polyscale.video.run import Progress, VideoSummary, Watcher, convert
 from polyscale.video.sink import VIDEO_SUFFIXES, check_target
 from polyscale.video.source import Array, Frame, open_source
@@ -44,6 +44,8 @@ class Scene(NamedTuple):
     """``blur``, a colour, the file of an image or a video, or (for pictures) ``transparent``."""
     refine: bool = True
     """Let the edge follow the image's edges."""
+    islands: bool = False
+    """Also keep regions of less than a tenth of the largest."""
 
 
 def classes_to_keep(names: Sequence[str], space: LabelSpace) -> list[int]:
@@ -112,7 +114,7 @@ def background_of_image(
     watcher = Watcher(predictor, scales, flip, size)
     pixels = read_image(source)
     with contextlib.closing(open_backdrop("blur" if clear else scene.backdrop)) as behind:
-        share = watcher.look(pixels).probabilities[:, kept].sum(1, keepdim=True)
+        share = _share(watcher.look(pixels).probabilities, kept, scene)
         picture = _paint(pixels, share, scene.refine, None if clear else behind, 0.0)
     with write_atomically(out) as temporary:
         Image.fromarray(picture).save(temporary, quality=92, subsampling=0)
@@ -169,11 +171,17 @@ def background_of_video(
         def look(frame: Frame) -> Callable[[], Array]:
             start[:] = start or [frame.pts]
             seconds = float((frame.pts - start[0]) * opened.time_base)
-            share = watcher.look(frame.pixels).probabilities[:, kept].sum(1, keepdim=True)
+            share = _share(watcher.look(frame.pixels).probabilities, kept, scene)
             return lambda: _paint(frame.pixels, share, scene.refine, behind, seconds)
 
         num_frames, timing = convert(opened, out, opened.size, look, sound, progress)
     return watcher.summary(out, num_frames, timing, opened.problem)
+
+
+def _share(probabilities: Tensor, kept: Sequence[int], scene: Scene) -> Tensor:
+    """How far each pixel belongs to what is kept, (1, 1, H, W) in [0, 1]."""
+    share = probabilities[:, list(kept)].sum(1, keepdim=True)
+    return share if scene.islands else without_islands(share)
 
 
 @torch.inference_mode()
