@@ -215,6 +215,7 @@ class TestNothingHalfWritten:
         ("list.txt", {}, "do not exist"),
         ("long.txt", {}, r"long\.txt: the file name .* is too long"),
         ("97", {}, "there is no camera 97"),
+        ("https://example.org/a.mp4", {}, "is an address, and nothing is fetched"),
     ],
 )
 def test_bad_input_is_one_line(predictor, make_video, tmp_path, given, options, message):

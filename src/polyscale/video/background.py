@@ -13,7 +13,7 @@ from torch import Tensor
 
 from polyscale.data.images import read_image
 from polyscale.errors import UserError
-from polyscale.files import write_atomically
+from polyscale.files import refuse_address, write_atomically
 from polyscale.inference.predictor import Predictor
 from polyscale.labels import LabelSpace
 from polyscale.video.backdrop import Backdrop, open_backdrop
@@ -107,6 +107,8 @@ def background_of_image(
     """
     out = Path(out)
     check_target(out, source, replace, PICTURE_SUFFIXES)
+    if not Path(source).exists():
+        refuse_address(source)
     clear = scene.backdrop == TRANSPARENT
     if clear and out.suffix.lower() in (".jpg", ".jpeg"):
         raise UserError(f"{out.suffix} files know no transparency; choose .png or .webp")
