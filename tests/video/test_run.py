@@ -215,7 +215,6 @@ class TestNothingHalfWritten:
         ("list.txt", {}, "do not exist"),
         ("long.txt", {}, r"long\.txt: the file name .* is too long"),
         ("97", {}, "there is no camera 97"),
-        ("https://example.org/a.mp4", {}, "is an address, and nothing is fetched"),
     ],
 )
 def test_bad_input_is_one_line(predictor, make_video, tmp_path, given, options, message):
@@ -246,6 +245,12 @@ def test_bad_input_is_one_line(predictor, make_video, tmp_path, given, options, 
         label_video(predictor, given if given.isdecimal() else tmp_path / given, out, **options)
     assert "\n" not in str(caught.value)
     assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_an_address_is_not_called_missing(predictor, tmp_path):
+    with pytest.raises(UserError, match="is an address, and nothing is fetched"):
+        label_video(predictor, "https://example.org/a.mp4", tmp_path / "out.mp4")
+    assert not list(tmp_path.iterdir())
 
 
 def test_sound_that_the_format_cannot_hold(predictor, make_video, tmp_path):
