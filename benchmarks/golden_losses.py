@@ -37,7 +37,7 @@ def losses(data: Path, out: Path, method: str, settings: list[str]) -> list[dict
         "training.log_every=1",
     ]
     fixed += ["training.log_every=1", "training.epochs=1", "training.epoch_length=4"]
-    fixed += ["training.tensorboard=false", "training.check_data=false"]
+    fixed += ["training.tracker=none", "training.check_data=false"]
     recipe = {"data": {"train": {"kind": "folder", "split": "train"}, "val": {"kind": "folder", "split": "val"}}}
     out.mkdir()
     (out / "recipe.yaml").write_text(json.dumps(recipe))

@@ -111,17 +111,23 @@ def name_or_import_path(what: str, known: Collection[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
-def load_config(kind: type[ConfigT], files: Sequence[str | Path], overrides: Sequence[str] = ()) -> ConfigT:
+def load_config(
+    kind: type[ConfigT],
+    files: Sequence[str | Path],
+    overrides: Sequence[str] = (),
+    base: Mapping[str, Any] | None = None,
+) -> ConfigT:
     """Merge YAML files in order, apply ``a.b=value`` overrides, then validate.
 
     A mapping merges into a mapping; anything else replaces. A value in an override is read as YAML (``lr=5e-3``,
     ``scales=[0.5,1]``). Where a mapping names its ``kind`` and a later file or the overrides change it, the mapping is
-    replaced: keys of another kind would not fit. The overrides are one layer, so their order does not matter.
+    replaced: keys of another kind would not fit. The overrides are one layer, so their order does not matter. ``base``
+    lies below the files.
 
     Raises:
         UserError: a missing file, bad YAML, an unknown key or a value that is not allowed; one line each.
     """
-    merged: dict[str, Any] = {}
+    merged: dict[str, Any] = dict(base or {})
     for path in files:
         content = read_yaml(path)
         if content is None:

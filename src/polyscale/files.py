@@ -17,6 +17,7 @@ __all__ = [
     "inside",
     "locked",
     "memory_limit",
+    "refuse_address",
     "remove_leftovers",
     "walk_files",
     "write_atomically",
@@ -279,3 +280,15 @@ def memory_limit(path: str | Path) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def refuse_address(given: str | Path) -> None:
+    """Make sure that a file is not named by an address of the internet, which would only be called missing.
+
+    Raises:
+        UserError: it begins like ``https://``.
+    """
+    if re.match(r"[a-z][a-z+.-]*:/", str(given), re.IGNORECASE):
+        raise UserError(
+            f"{given} is an address, and nothing is fetched from the internet; download it and name the file"
+        )

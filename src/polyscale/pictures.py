@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from polyscale.labels import IGNORE, LabelSpace
+from polyscale.labels import IGNORE, LabelClass, LabelSpace
 
 __all__ = [
     "HEAT_COLORS",
@@ -168,13 +168,15 @@ def trust_map(image: Array, weights: Sequence[Array], colors: Sequence[Color]) -
     return Image.fromarray(np.rint(grey + share[..., None] * (hue - grey)).astype(np.uint8))
 
 
-def legend(label_space: LabelSpace, width: int, size: int = 14) -> Image.Image:
+def legend(classes: LabelSpace | Sequence[LabelClass], width: int, size: int = 14) -> Image.Image:
     """The classes as colour and name, in as many rows as ``width`` pixels need; white ground, text ``size`` px high."""
+    if isinstance(classes, LabelSpace):
+        classes = classes.classes
     font = ImageFont.load_default(size)
     swatch, gap = size, max(2, size // 2)
     rows: list[list[tuple[int, str, Color]]] = [[]]
     x = gap
-    for item in label_space.classes:
+    for item in classes:
         name = _shortened(item.name, font, max(width - 3 * gap - swatch, size))
         needed = swatch + gap + int(np.ceil(font.getlength(name))) + 2 * gap
         if rows[-1] and x + needed > width:

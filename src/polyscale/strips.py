@@ -12,7 +12,7 @@ from torch import Tensor
 
 from polyscale.views import resize
 
-__all__ = ["Classes", "classify"]
+__all__ = ["Classes", "classify", "largest"]
 
 _STRIP = {"cpu": 2**20}
 _STRIP_ELSEWHERE = 2**26
@@ -68,7 +68,7 @@ def _strip(logits: Tensor, rows: slice, height: int, width: int) -> Tensor:
 
 def _top(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Labels and confidence (N, r, W) of logits (N, C, r, W)."""
-    labels, best = _largest(logits)
+    labels, best = largest(logits)
     return labels, (logits - best[:, None]).exp_().sum(1).reciprocal_()
 
 
@@ -76,7 +76,7 @@ def _top_of_mean(strips: Iterator[Tensor], number: int) -> tuple[Tensor, Tensor]
     total = _probabilities(next(strips))
     for logits in strips:
         total += _probabilities(logits)
-    return _largest(total.div_(number))
+    return largest(total.div_(number))
 
 
 def _probabilities(logits: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ def _probabilities(logits: Tensor) -> Tensor:
     return powers.mul_(powers.sum(1, keepdim=True).reciprocal_())
 
 
-def _largest(values: Tensor) -> tuple[Tensor, Tensor]:
+def largest(values: Tensor) -> tuple[Tensor, Tensor]:
     """Class of the largest of values (N, C, r, W), and the largest itself."""
     if values.device.type != "cpu":
         best, labels = values.max(1)

@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 
 from polyscale.cli import main
+from polyscale.data.left_out import PartialImageWarning
 from polyscale.labels import LabelSpace
 
 
@@ -106,6 +107,7 @@ def test_nothing_predicted_is_status_two(checkpoint, tmp_path, capsys):
     [
         (["{checkpoint}", "{images}/none.png"], "no such file or folder"),
         (["{images}/none.safetensors", "{images}"], "no checkpoint at"),
+        (["{checkpoint}", "https://example.org/a.jpg"], "download it and name the file"),
         (["{checkpoint}", "{images}", "--scales", "0.5"], "must contain 1"),
         (["{checkpoint}", "{images}", "--only", "masks"], "unknown output 'masks'; choose from labels, overlay"),
         (["{checkpoint}", "{images}", "--device", "gpu"], "unknown device 'gpu'"),
@@ -120,6 +122,24 @@ def test_bad_input_is_one_line_and_writes_nothing(checkpoint, images, tmp_path, 
     assert message in shown.err
     assert shown.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_unusual_images_are_predicted_at_their_own_size(checkpoint, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    grey = np.arange(600).reshape(20, 30)
+    Image.new("RGB", (1, 1)).save(folder / "pixel.png")
+    Image.new("RGB", (20_000, 1), (9, 99, 200)).save(folder / "row.png")
+    Image.fromarray(np.stack([grey % 256] * 2, axis=2).astype(np.uint8), "LA").save(folder / "alpha.png")
+    Image.fromarray((grey * 100).astype(np.uint16)).save(folder / "deep.png")
+    frames = [Image.new("RGB", (12, 10), (shade, 0, 0)) for shade in (0, 200)]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
+    arguments = ["--scales", "0.5,1", "--only", "labels", "--device", "cpu"]
+    with pytest.warns(PartialImageWarning, match=r"moving\.gif.*first"):
+        assert main(["predict", checkpoint, str(folder), "--out", str(tmp_path / "out"), *arguments]) == 0
+    for path in folder.iterdir():
+        with Image.open(path) as image, Image.open(tmp_path / "out/labels" / f"{path.stem}.png") as labels:
+            assert labels.size == image.size
 
 
 def test_a_pth_file_leads_to_the_import(images, tmp_path, capsys):

@@ -23,7 +23,7 @@ RECIPE = {
     },
     "augment": {"crop": [32, 32]},
     "loss": {"main": "cross_entropy"},
-    "training": {"epochs": 2, "batch_size": 2, "num_workers": 0, "log_every": 1, "tensorboard": False},
+    "training": {"epochs": 2, "batch_size": 2, "num_workers": 0, "log_every": 1, "tracker": "none"},
     "validation": {"scales": [1]},
 }
 

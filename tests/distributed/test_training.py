@@ -53,7 +53,7 @@ def recipe(tmp_path: Path) -> Path:
             "batch_size": 2,
             "num_workers": 0,
             "log_every": 1,
-            "tensorboard": False,
+            "tracker": "none",
             "freeze_batchnorm": True,
             "optimizer": {"kind": "sgd", "lr": 1e-3},
         },

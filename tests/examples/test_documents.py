@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -61,8 +62,20 @@ def test_python_blocks_run(where: str, text: str, tmp_path: Path, monkeypatch: p
         write_clip(tmp_path / "clip.mp4")
     if "mydata" in text:
         write_streets(tmp_path / "mydata", {"train": 2, "val": 2}, size=(64, 96))
+    if '"mine:' in text:
+        write_own_parts(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     exec(compile(text, where, "exec"), {"__name__": "example"})
+
+
+def write_own_parts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``mine.py`` as a guide has it, and the label space that goes with it."""
+    (own,) = [text for _, text in PYTHON if "class Pairs" in text]
+    (folder / "mine.py").write_text(own)
+    classes = (LabelClass(name="a", color=(9, 9, 9)), LabelClass(name="b", color=(9, 9, 90)))
+    LabelSpace(classes=classes).to_yaml(folder / "two.yaml")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
 
 
 def write_clip(path: Path) -> None:

@@ -1,5 +1,10 @@
+import io
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from polyscale.errors import UserError
@@ -72,3 +77,63 @@ def test_a_picture_longer_than_jpeg_allows_is_saved_as_png(predictor, tmp_path):
     assert overlay.suffix == ".png"
     with Image.open(overlay) as picture:
         assert picture.size == (66_000, 1)
+
+
+def test_a_notebook_shows_the_overlay_above_a_legend_of_what_is_there(prediction):
+    shown = Image.open(io.BytesIO(prediction._repr_png_()))
+    height, width = prediction.labels.shape
+    assert shown.format == "PNG"
+    np.testing.assert_array_equal(np.array(shown)[:height, :width], np.array(prediction.overlay()))
+    below = np.array(shown)[height:].reshape(-1, 3)
+    for train_id, color in enumerate(prediction.label_space.palette):
+        there = bool((below == color).all(1).any())
+        assert there == bool((prediction.labels == train_id).any()), train_id
+
+
+def test_a_wide_picture_is_made_smaller_in_a_notebook(predictor, photo):
+    shown = Image.open(io.BytesIO(predictor.predict(photo(60, 1500))._repr_png_()))
+    assert shown.width == 1024
+
+
+def test_as_arrays_and_tensors(prediction):
+    np.testing.assert_array_equal(np.asarray(prediction), prediction.labels)
+    assert np.array(prediction, dtype=np.int64).dtype == np.int64
+    tensors = prediction.tensors()
+    assert tensors["labels"].dtype == torch.int64
+    torch.testing.assert_close(tensors["probabilities"].argmax(0), tensors["labels"])
+    assert set(replace(prediction, probabilities=None).tensors()) == {"labels", "confidence"}
+
+
+@pytest.mark.parametrize("rle", [False, True])
+def test_coco_reads_back_the_same_pixels(prediction, rle):
+    """By pycocotools, the format's own library."""
+    from pycocotools.coco import COCO
+
+    values = json.loads(json.dumps(prediction.to_coco("photo.jpg", 7, rle=rle)))
+    coco = COCO()
+    coco.dataset = values
+    coco.createIndex()
+    for train_id, name in enumerate(prediction.label_space.names):
+        own = [a for a in values["annotations"] if coco.cats[a["category_id"]]["name"] == name]
+        truth = prediction.labels == train_id
+        assert bool(own) == bool(truth.any())
+        if rle:
+            assert len(own) <= 1
+            if own:
+                np.testing.assert_array_equal(coco.annToMask(own[0]).astype(bool), truth)
+                np.testing.assert_allclose(own[0]["score"], prediction.confidence[truth].mean(), atol=1e-4)
+        assert sum(a["area"] for a in own) == truth.sum()
+        assert all(0 < a["score"] <= 1 for a in own)
+        drawn = np.zeros(truth.shape, int)
+        for annotation in own:
+            left, top, width, height = annotation["bbox"]
+            drawn[int(top) : int(top + height), int(left) : int(left + width)] = 1
+        assert (drawn >= truth).all()  # the boxes hold every pixel
+    assert values["images"] == [{"id": 7, "file_name": "photo.jpg", "height": 33, "width": 47}]
+
+
+def test_small_regions_can_be_left_out_of_coco(prediction):
+    every = prediction.to_coco()["annotations"]
+    large = prediction.to_coco(smallest=20)["annotations"]
+    assert 0 < len(large) < len(every)
+    assert min(annotation["area"] for annotation in large) >= 20

@@ -4,8 +4,10 @@ import torch
 from PIL import Image
 
 from polyscale.errors import UserError
+from polyscale.labels import LabelSpace
 from polyscale.video import Scene, background_of_image, background_of_video
 from polyscale.video.backdrop import open_backdrop
+from polyscale.video.background import classes_to_keep
 
 BRIGHT = (slice(11, 21), slice(16, 19))
 """Pixels of the square in all frames of the drawn video."""
@@ -98,6 +100,36 @@ def test_bad_input_is_one_line_and_writes_nothing(predictor, photo, tmp_path, ke
         background_of_image(predictor, photo, tmp_path / out, Scene(keep, backdrop))
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
+def space_of(*names):
+    classes = [{"name": name, "color": (9, 9, 9 * k)} for k, name in enumerate(names)]
+    return LabelSpace.model_validate({"name": "some", "classes": classes})
+
+
+@pytest.mark.parametrize(
+    ("names", "keep", "kept"),
+    [
+        (("background", "skin", "hair", "bag"), ["person"], [1, 2, 3]),
+        (("background", "skin", "hair", "bag"), ["People", "bag"], [1, 2, 3]),
+        (("background", "skin", "hair", "bag"), ["hair"], [2]),
+        (("background", "person", "skin"), ["person"], [1]),  # a class of that name is that class
+    ],
+)
+def test_a_person_is_all_its_parts(names, keep, kept):
+    assert classes_to_keep(keep, space_of(*names)) == kept
+
+
+def test_a_network_that_knows_no_persons_says_so():
+    with pytest.raises(UserError, match="knows no class 'person'"):
+        classes_to_keep(["person"], space_of("background", "cell"))
+
+
+def test_it_tells_how_much_is_kept(predictor, photo, tmp_path):
+    kept = background_of_image(predictor, photo, tmp_path / "out.png", Scene(["bright"]))
+    assert 0.04 < kept < 0.12  # 256 of 3185 pixels, seen at two scales
+    Image.new("RGB", (40, 30)).save(tmp_path / "night.png")
+    assert background_of_image(predictor, tmp_path / "night.png", tmp_path / "none.png", Scene(["bright"])) < 1e-4
 
 
 def test_a_video_cannot_be_transparent(predictor, make_video, tmp_path):

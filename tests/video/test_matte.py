@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from polyscale.video.matte import blurred, compose, foreground, guided
+from polyscale.video.matte import blurred, compose, foreground, guided, without_islands
 
 
 def disc(height=61, width=83):
@@ -51,3 +51,32 @@ def test_any_size(size):
     for result in (guided(alpha, image), blurred(image, alpha), foreground(image, alpha)):
         assert result.shape[-2:] == size
         assert result.isfinite().all()
+
+
+def test_islands_are_left_out_and_large_regions_stay():
+    values = torch.zeros(1, 1, 160, 240)
+    values[..., 40:140, 60:140] = 1  # 130 cells
+    values[..., 8:24, 200:216] = 0.9  # 4 cells
+    values[..., 60:120, 180:220] = 1  # 35 cells: another person
+    values[..., 40:56, 148:156] = 0.8  # beside the large region: a hand, say
+    result = without_islands(values)
+    assert result[..., 8:24, 200:216].max() < 0.1
+    for rows, columns in ((slice(40, 140), slice(60, 140)), (slice(60, 120), slice(180, 220))):
+        torch.testing.assert_close(result[..., rows, columns], values[..., rows, columns])
+
+
+@pytest.mark.parametrize("values", [torch.zeros(1, 1, 5, 7), torch.ones(1, 1, 1, 1), torch.full((1, 1, 3, 200), 0.6)])
+def test_islands_of_odd_pictures(values):
+    result = without_islands(values)
+    assert result.shape == values.shape
+    assert result.isfinite().all()
+
+
+def test_a_region_winds_through_the_picture():
+    """Numbers travel along it: it is one region, not many islands."""
+    values = torch.zeros(1, 1, 88, 88)
+    for row in range(0, 88, 16):
+        values[..., row : row + 8, :] = 1
+        side = slice(80, 88) if row % 32 == 0 else slice(0, 8)
+        values[..., row + 8 : row + 16, side] = 1
+    torch.testing.assert_close(without_islands(values), values)

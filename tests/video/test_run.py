@@ -49,6 +49,17 @@ def test_what_is_shown(predictor, make_video, read_video, tmp_path):
     np.testing.assert_allclose(shapes["side"][:, :64].astype(int).mean(), 55, atol=12)
 
 
+@pytest.mark.parametrize("shown", ["overlay", "side", "masks"])
+def test_a_legend_below_the_picture(predictor, make_video, read_video, tmp_path, shown):
+    label_video(predictor, make_video(), tmp_path / "out.mp4", shown, legend=True)
+    label_video(predictor, make_video("b.mp4"), tmp_path / "plain.mp4", shown)
+    (_, with_legend), (_, without) = read_video(tmp_path / "out.mp4"), read_video(tmp_path / "plain.mp4")
+    height, width = without[0].shape[:2]
+    assert with_legend[0].shape[1] == width
+    assert with_legend[0].shape[0] > height
+    assert with_legend[0][-2:].mean() > 240  # white ground
+
+
 def test_odd_sizes_and_pictures(predictor, read_video, tmp_path):
     folder = tmp_path / "frames"
     folder.mkdir()
@@ -234,6 +245,12 @@ def test_bad_input_is_one_line(predictor, make_video, tmp_path, given, options, 
         label_video(predictor, given if given.isdecimal() else tmp_path / given, out, **options)
     assert "\n" not in str(caught.value)
     assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_an_address_is_not_called_missing(predictor, tmp_path):
+    with pytest.raises(UserError, match="is an address, and nothing is fetched"):
+        label_video(predictor, "https://example.org/a.mp4", tmp_path / "out.mp4")
+    assert not list(tmp_path.iterdir())
 
 
 def test_sound_that_the_format_cannot_hold(predictor, make_video, tmp_path):

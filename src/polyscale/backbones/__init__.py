@@ -2,5 +2,6 @@
 
 from polyscale.backbones.backbone import Backbone, BackboneConfig
 from polyscale.backbones.build import build_backbone
+from polyscale.backbones.pretrained import can_be_pretrained
 
-__all__ = ["Backbone", "BackboneConfig", "build_backbone"]
+__all__ = ["Backbone", "BackboneConfig", "build_backbone", "can_be_pretrained"]

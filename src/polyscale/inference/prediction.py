@@ -1,19 +1,25 @@
-"""What a predictor says of one image, and the pictures and files made of it."""
+"""What a predictor says of one image, and the pictures, files and arrays made of it."""
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from polyscale import pictures
+from polyscale.data.annotations.run_lengths import encode_run_lengths
+from polyscale.data.annotations.write import coco_categories, coco_polygon, polygons_of
 from polyscale.data.masks import write_mask
 from polyscale.data.png import write_index_png
 from polyscale.errors import UserError
 from polyscale.files import write_atomically
-from polyscale.labels import LabelSpace
+from polyscale.labels import IGNORE, LabelSpace
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["OUTPUTS", "Prediction", "check_outputs"]
 
@@ -21,6 +27,8 @@ OUTPUTS = ("labels", "overlay", "confidence", "attention")
 """What ``Prediction.save`` can write, each into a folder of that name."""
 
 _LONGEST_JPEG = 65_500
+_WIDEST_SHOWN = 1024
+"""Width in pixels of the picture that a notebook shows, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +70,97 @@ class Prediction:
         if float(scale) not in self.attention:
             raise UserError(f"no attention for scale {scale:g}; this prediction has {_listed(self.attention)}")
         return pictures.heat_map(self.attention[float(scale)])
+
+    def legend(self, width: int = 640) -> Image.Image:
+        """Colour and name of the classes that are in the picture, ``width`` pixels wide."""
+        present = np.unique(self.labels)
+        classes = [item for train_id, item in enumerate(self.label_space.classes) if train_id in present]
+        return pictures.legend(classes, width)
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the overlay, made smaller where it is wide, above its legend."""
+        shown = self.overlay()
+        if shown.width > _WIDEST_SHOWN:
+            height = max(1, round(shown.height * _WIDEST_SHOWN / shown.width))
+            shown = shown.resize((_WIDEST_SHOWN, height), Image.Resampling.BOX)
+        below = self.legend(max(shown.width, 320))
+        sheet = Image.new("RGB", (max(shown.width, below.width), shown.height + below.height), "white")
+        sheet.paste(shown, (0, 0))
+        sheet.paste(below, (0, shown.height))
+        buffer = io.BytesIO()
+        sheet.save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        """``numpy.asarray(prediction)``: the labels."""
+        return np.array(self.labels, dtype) if copy else np.asarray(self.labels, dtype)
+
+    def tensors(self) -> "dict[str, Tensor]":
+        """Labels (H, W) int64, confidence (H, W) and, where there are any, probabilities (C, H, W), for torch.
+
+        The floats share their memory with the prediction.
+        """
+        import torch
+
+        found = {"labels": torch.from_numpy(self.labels.astype(np.int64)), "confidence": self.confidence}
+        if self.probabilities is not None:
+            found["probabilities"] = self.probabilities
+        return {name: torch.as_tensor(value) for name, value in found.items()}
+
+    def to_coco(
+        self, name: str = "image", image_id: int = 1, *, rle: bool = False, tolerance: float = 0.0, smallest: int = 1
+    ) -> dict[str, Any]:
+        """The labels as a COCO data set of one image, for tools that read these, such as pycocotools or supervision.
+
+        Each annotation has a ``score``: the mean confidence of its pixels, of polygons those of its box that are of
+        the class.
+
+        Args:
+            name: the image's file name.
+            image_id: its number.
+            rle: one run-length mask for each class, as in COCO-Stuff. Else one polygon for each connected region.
+            tolerance: of polygons: corners that lie within so many pixels of a line are left out; 0 keeps every pixel.
+            smallest: regions (or classes) of fewer pixels are left out.
+
+        Returns:
+            Plain values, as JSON takes them: ``images``, ``annotations`` and ``categories``.
+        """
+        if rle:
+            annotations = self._run_lengths(image_id, smallest)
+        else:
+            regions = polygons_of(self.labels, tolerance, smallest)
+            annotations = [
+                coco_polygon(train_id, ring, image_id, number) for number, (train_id, ring) in enumerate(regions, 1)
+            ]
+        for annotation in annotations:
+            left, top, width, height = (int(side) for side in annotation["bbox"])
+            box = np.s_[top : top + height, left : left + width]
+            own = self.labels[box] == annotation["category_id"] - 1
+            annotation["score"] = round(float(self.confidence[box][own].mean()), 4)
+        rows, columns = self.labels.shape
+        image = {"id": image_id, "file_name": name, "height": rows, "width": columns}
+        return {"images": [image], "annotations": annotations, "categories": coco_categories(self.label_space)}
+
+    def _run_lengths(self, image_id: int, smallest: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for train_id in np.unique(self.labels[self.labels != IGNORE]).tolist():
+            mask = self.labels == train_id
+            if (pixels := int(mask.sum())) < smallest:
+                continue
+            rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+            left, top = int(columns[0]), int(rows[0])
+            found.append(
+                {
+                    "id": len(found) + 1,
+                    "image_id": image_id,
+                    "category_id": train_id + 1,
+                    "segmentation": {"counts": encode_run_lengths(mask), "size": list(mask.shape)},
+                    "bbox": [left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top],
+                    "area": pixels,
+                    "iscrowd": 0,
+                }
+            )
+        return found
 
     def save(self, folder: str | Path, name: str, outputs: Sequence[str] = OUTPUTS) -> list[Path]:
         """Write the result into sub-folders of ``folder``; files that exist are replaced, each in one step.

@@ -1,6 +1,6 @@
 """The configuration of a training run: what a recipe in ``configs/`` may say."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -116,8 +116,20 @@ class TrainingConfig(Config):
     """Seconds between two saves of the state that ``--resume`` continues from; it is also saved after each epoch."""
     check_data: bool = True
     """Read every file once before the first step."""
-    tensorboard: bool = True
-    """Write TensorBoard events where the package is installed."""
+    tracker: Literal["none", "tensorboard", "wandb", "mlflow"] = "tensorboard"
+    """Where numbers and validation pictures also go: TensorBoard's events in the run's folder (where the package is
+    installed), Weights & Biases, or MLflow. Project and server come from these libraries' own settings
+    (``WANDB_MODE=offline``, ``MLFLOW_TRACKING_URI``).
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _was_tensorboard(cls, values: Any) -> Any:
+        """Recipes of before 0.3 say ``tensorboard: true`` or ``false``."""
+        if isinstance(values, dict) and isinstance(wanted := values.get("tensorboard"), bool):
+            values = {key: value for key, value in values.items() if key != "tensorboard"}
+            values.setdefault("tracker", "tensorboard" if wanted else "none")
+        return values
 
 
 class DataSets(Config):
@@ -134,6 +146,8 @@ class ExperimentConfig(Config):
 
     name: str = "experiment"
     """Also names the run's folder below ``runs/`` where none is given."""
+    notes: tuple[str, ...] = ()
+    """Remarks, such as what `polyscale train DATA` chose and why; they change nothing."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Every random draw of the run comes from it."""
     data: DataSets

@@ -27,6 +27,7 @@ from polyscale.crops.loader import Batch, TrainingCrops, build_loader, number_of
 from polyscale.errors import UserError
 from polyscale.files import check_folder, locked, remove_leftovers
 from polyscale.models import save_checkpoint
+from polyscale.training.choose import choose_recipe, is_data, run_name
 from polyscale.training.config import ExperimentConfig
 from polyscale.training.failure import diverged, save_failure
 from polyscale.training.listener import Listener, Silent
@@ -35,6 +36,7 @@ from polyscale.training.records import RunLog, write_environment, write_resolved
 from polyscale.training.resume import Progress, StopRequest, has_begun, restore_state, save_state, stop_on_signals
 from polyscale.training.scoring import Scorer
 from polyscale.training.setup import prepare
+from polyscale.training.trackers import open_tracker
 
 __all__ = ["TrainingResult", "train"]
 
@@ -56,7 +58,7 @@ class TrainingResult(NamedTuple):
 
 def train(
     config: ExperimentConfig | str | Path | Mapping[str, Any] | Sequence[str | Path],
-    out: str | Path,
+    out: str | Path | None = None,
     resume: bool = False,
     listener: Listener | None = None,
 ) -> TrainingResult:
@@ -66,15 +68,20 @@ def train(
     itself.
 
     Args:
-        config: the run; a recipe's path or several, later ones win; or the keys of a recipe as a dictionary.
-        out: its folder.
+        config: the run; a recipe's path or several, later ones win; or the keys of a recipe as a dictionary. The path
+            of a data set chooses a recipe for it (``choose_recipe``).
+        out: its folder; by default ``runs/NAME``.
         resume: continue the run in ``out``; where there is none yet, start it.
         listener: told of progress.
 
     Raises:
         UserError: data that cannot be used, an ``out`` that holds a run already, a loss that is not finite.
     """
-    out, config = Path(out), _recipe(config)
+    if resume and isinstance(config, str | Path) and is_data(config):  # a run keeps what was chosen when it began
+        stored = Path(out or Path("runs") / run_name(config)) / "config.yaml"
+        config = stored if stored.is_file() else config
+    config = _recipe(config)
+    out = Path("runs") / config.name if out is None else Path(out)
     resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     check_folder(out)
     with contextlib.ExitStack() as stack:
@@ -87,6 +94,8 @@ def _recipe(config: ExperimentConfig | str | Path | Mapping[str, Any] | Sequence
     match config:
         case ExperimentConfig():
             return config
+        case str() | Path() if is_data(config):
+            return validate(ExperimentConfig, choose_recipe(config))
         case str() | Path():
             return load_config(ExperimentConfig, [config])
         case Mapping():
@@ -154,7 +163,10 @@ class _Run:
             write_environment(self.out / "environment.json")
         if not self.progress.step:
             self._save_state()  # so that no network is ever without the state of its run
-        self.log = RunLog(self.out, self.progress.step, self.settings.tensorboard) if self.main else None
+        self.log = None
+        if self.main:
+            tracker = open_tracker(self.config, self.out, self.progress.step)
+            self.log = RunLog(self.out, self.progress.step, tracker)
         self.batches = self._batches()
         try:
             stopped = self._steps(stop)
@@ -304,6 +316,8 @@ class _Run:
         if self.log is not None:
             validation = {"epoch": epoch, "miou": miou}
             self.log.write(self.progress.step, {"validation": validation, "scores": evaluation.scores.to_json()})
+            if self.log.tracker is not None:
+                self.log.tracker.show(self.progress.step, scorer.pictures())
             if best:
                 self._checkpoint("best", epoch, miou)
         self.listener.validated(epoch, evaluation, best)

@@ -1,4 +1,4 @@
-"""What a run leaves beside its checkpoints: resolved configuration, environment, log and TensorBoard events."""
+"""What a run leaves beside its checkpoints: resolved configuration, environment and log."""
 
 import importlib.metadata
 import json
@@ -16,6 +16,7 @@ from polyscale.config import dump_yaml
 from polyscale.errors import UserError
 from polyscale.files import write_atomically
 from polyscale.training.config import ExperimentConfig
+from polyscale.training.trackers import Tracker
 
 __all__ = ["RunLog", "environment", "write_environment", "write_resolved_config"]
 
@@ -69,31 +70,24 @@ def write_environment(path: Path) -> None:
 
 
 class RunLog:
-    """``log.jsonl``: one line for each logged step and each validation, and the same in TensorBoard.
+    """``log.jsonl``: one line for each logged step and each validation, and the same numbers in a tracker.
 
     A resumed run first drops the lines after the step from which it continues, so that each step stands once.
 
     Args:
         folder: the run's folder.
         first_step: steps that are done.
-        tensorboard: also write events, where the package is installed.
+        tracker: told of the same numbers, and closed with the log.
 
     Raises:
         UserError: the log cannot be written.
     """
 
-    def __init__(self, folder: Path, first_step: int, tensorboard: bool) -> None:
-        self.path = folder / "log.jsonl"
+    def __init__(self, folder: Path, first_step: int, tracker: Tracker | None = None) -> None:
+        self.path, self.tracker = folder / "log.jsonl", tracker
         kept = [line for line in self.read(self.path) if line["step"] <= first_step] if first_step else []
         with write_atomically(self.path) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        self.events: Any = None
-        if tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                return
-            self.events = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step or None)
 
     @staticmethod
     def read(path: Path) -> list[dict[str, Any]]:
@@ -109,7 +103,7 @@ class RunLog:
         return [_parsed(text, f"line {number} of {path}") for number, text in enumerate(texts[:-1], start=1)]
 
     def write(self, step: int, values: dict[str, Any]) -> None:
-        """Append one line; numbers also go to TensorBoard under their keys."""
+        """Append one line; numbers also go to the tracker under their keys."""
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, **values}) + "\n")
@@ -117,20 +111,13 @@ class RunLog:
             raise UserError(
                 f"cannot write {self.path}: {error.strerror or error}; free some space, then use --resume"
             ) from None
-        if self.events is not None:
-            try:
-                for key, value in _flat(values):
-                    self.events.add_scalar(key, value, step)
-            except OSError as error:
-                raise UserError(
-                    f"cannot write {self.path.parent / 'tensorboard'}: {error.strerror or error}; free some space, "
-                    "then use --resume"
-                ) from None
+        if self.tracker is not None:
+            self.tracker.write(step, dict(_flat(values)))
 
     def close(self) -> None:
-        """Flush TensorBoard's events."""
-        if self.events is not None:
-            self.events.close()
+        """Close the tracker."""
+        if self.tracker is not None:
+            self.tracker.close()
 
 
 def _parsed(text: str, where: str) -> dict[str, Any]:

@@ -138,8 +138,8 @@ def _differences(stored: dict[str, Any], config: ExperimentConfig) -> list[str]:
     except UserError as error:
         return [str(error)]
     now = _flat(config.model_dump(mode="json"))
-    keys = ("num_workers", "log_every", "save_every", "check_data", "tensorboard", "batch_size", "accumulate")
-    free = {f"training.{key}" for key in keys}
+    keys = ("num_workers", "log_every", "save_every", "check_data", "tracker", "batch_size", "accumulate")
+    free = {"notes", *(f"training.{key}" for key in keys)}
     absent = object()
     return [
         f"{key} {before.get(key)}, now {now.get(key)}"

@@ -4,19 +4,29 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from PIL import Image
 
 from polyscale.data import SegmentationData
+from polyscale.data.items import Sample
 from polyscale.evaluation import Evaluation, evaluate
+from polyscale.looker import see
 from polyscale.models.checkpoint import read_weights
 from polyscale.multiscale import MultiScale
+from polyscale.pictures import legend, overlay, panel
 from polyscale.processes import share_buffers, share_weights
 from polyscale.training.config import ExperimentConfig
 from polyscale.training.listener import Listener
 from polyscale.training.setup import Parts
 
 __all__ = ["Scorer"]
+
+_SHOWN = 4
+"""Images that a tracker gets pictures of."""
+_WIDEST = 480
+"""Of each of these, in pixels."""
 
 
 class Scorer:
@@ -49,6 +59,33 @@ class Scorer:
             self.network.load_state_dict(read_weights(path))
         share_weights(self.network)
         return self._score(self.network.eval_scales)
+
+    @torch.inference_mode()
+    def pictures(self) -> list[Image.Image]:
+        """Some validation images, always the same: the image, its truth and what the network says, side by side."""
+        network, training = self.network, self.network.training
+        network.eval()
+        indices = np.unique(np.linspace(0, len(self.data) - 1, _SHOWN).round().astype(int)).tolist()
+        found = [self._picture(self.data.read(index)) for index in indices]
+        network.train(training)
+        return found
+
+    def _picture(self, sample: Sample) -> Image.Image:
+        image = torch.from_numpy(sample.image).permute(2, 0, 1)[None].to(self.accelerator.device).float() / 255
+        scales = self.network.choose(self.settings.scales or None)
+        labels = see(self.network, image, scales, autocast=self.autocast).logits[0].argmax(0).byte().cpu().numpy()
+        space = self.data.label_space
+        truth = labels if sample.labels is None else sample.labels
+        cells = [
+            Image.fromarray(sample.image),
+            overlay(sample.image, truth, space),
+            overlay(sample.image, labels, space),
+        ]
+        factor = min(1.0, _WIDEST / sample.image.shape[1])
+        size = (max(1, round(sample.image.shape[1] * factor)), max(1, round(sample.image.shape[0] * factor)))
+        captions = (sample.name, "truth", "network")
+        shown = [(told, cell.resize(size)) for told, cell in zip(captions, cells, strict=True)]
+        return panel(shown, len(shown), legend(space, 3 * size[0]))
 
     def _score(self, scales: Sequence[float]) -> Evaluation:
         return evaluate(

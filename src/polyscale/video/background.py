@@ -1,7 +1,7 @@
 """Another background behind what is kept, in an image or a video."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
@@ -13,11 +13,11 @@ from torch import Tensor
 
 from polyscale.data.images import read_image
 from polyscale.errors import UserError
-from polyscale.files import write_atomically
+from polyscale.files import refuse_address, write_atomically
 from polyscale.inference.predictor import Predictor
 from polyscale.labels import LabelSpace
 from polyscale.video.backdrop import Backdrop, open_backdrop
-from polyscale.video.matte import compose, foreground, guided
+from polyscale.video.matte import compose, foreground, guided, without_islands
 from polyscale.video.run import Progress, VideoSummary, Watcher, convert
 from polyscale.video.sink import VIDEO_SUFFIXES, check_target
 from polyscale.video.source import Array, Frame, open_source
@@ -29,6 +29,11 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 TRANSPARENT = "transparent"
 
+PERSON = ("person", "people")
+"""Of a network that knows parts of a person and a background, but no person, everything except the background."""
+_PARTS = {"skin", "hair", "face"}
+_BACKGROUND = "background"
+
 
 class Scene(NamedTuple):
     """What is kept, and what is put behind it."""
@@ -39,15 +44,20 @@ class Scene(NamedTuple):
     """``blur``, a colour, the file of an image or a video, or (for pictures) ``transparent``."""
     refine: bool = True
     """Let the edge follow the image's edges."""
+    islands: bool = False
+    """Also keep regions of less than a tenth of the largest."""
 
 
 def classes_to_keep(names: Sequence[str], space: LabelSpace) -> list[int]:
-    """Train ids of classes by name.
+    """Train ids of classes by name; ``person`` may stand for all its parts (see ``PERSON``).
 
     Raises:
         UserError: no name, an unknown one, or all of the classes.
     """
     known = {name.casefold(): number for number, name in enumerate(space.names)}
+    if _BACKGROUND in known and _PARTS & set(known):
+        parts = [name for name in known if name != _BACKGROUND]
+        names = [part for name in names for part in (parts if _is_person(name, known) else [name])]
     listed = ", ".join(space.names)
     unknown = [name for name in names if name.casefold() not in known]
     if unknown:
@@ -62,6 +72,10 @@ def classes_to_keep(names: Sequence[str], space: LabelSpace) -> list[int]:
     return found
 
 
+def _is_person(name: str, known: Collection[str]) -> bool:
+    return name.casefold() in PERSON and name.casefold() not in known
+
+
 def background_of_image(
     predictor: Predictor,
     source: str | Path,
@@ -72,7 +86,7 @@ def background_of_image(
     flip: bool = False,
     size: tuple[int, int] | None = None,
     replace: bool = False,
-) -> None:
+) -> float:
     """Put another background behind what is kept of an image.
 
     Args:
@@ -85,11 +99,16 @@ def background_of_image(
         size: (H, W) at which the network sees the image; by default its own.
         replace: a file of that name may be replaced.
 
+    Returns:
+        The share of the picture that is kept, 0 to 1.
+
     Raises:
         UserError: the image cannot be read, an unknown class or background, or the file cannot be written.
     """
     out = Path(out)
     check_target(out, source, replace, PICTURE_SUFFIXES)
+    if not Path(source).exists():
+        refuse_address(source)
     clear = scene.backdrop == TRANSPARENT
     if clear and out.suffix.lower() in (".jpg", ".jpeg"):
         raise UserError(f"{out.suffix} files know no transparency; choose .png or .webp")
@@ -97,10 +116,11 @@ def background_of_image(
     watcher = Watcher(predictor, scales, flip, size)
     pixels = read_image(source)
     with contextlib.closing(open_backdrop("blur" if clear else scene.backdrop)) as behind:
-        share = watcher.look(pixels).probabilities[:, kept].sum(1, keepdim=True)
+        share = _share(watcher.look(pixels).probabilities, kept, scene)
         picture = _paint(pixels, share, scene.refine, None if clear else behind, 0.0)
     with write_atomically(out) as temporary:
         Image.fromarray(picture).save(temporary, quality=92, subsampling=0)
+    return float((share > 0.5).float().mean())
 
 
 def background_of_video(
@@ -153,11 +173,17 @@ def background_of_video(
         def look(frame: Frame) -> Callable[[], Array]:
             start[:] = start or [frame.pts]
             seconds = float((frame.pts - start[0]) * opened.time_base)
-            share = watcher.look(frame.pixels).probabilities[:, kept].sum(1, keepdim=True)
+            share = _share(watcher.look(frame.pixels).probabilities, kept, scene)
             return lambda: _paint(frame.pixels, share, scene.refine, behind, seconds)
 
         num_frames, timing = convert(opened, out, opened.size, look, sound, progress)
     return watcher.summary(out, num_frames, timing, opened.problem)
+
+
+def _share(probabilities: Tensor, kept: Sequence[int], scene: Scene) -> Tensor:
+    """How far each pixel belongs to what is kept, (1, 1, H, W) in [0, 1]."""
+    share = probabilities[:, list(kept)].sum(1, keepdim=True)
+    return share if scene.islands else without_islands(share)
 
 
 @torch.inference_mode()

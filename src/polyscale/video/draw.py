@@ -32,7 +32,14 @@ def check_shown(shown: str) -> None:
         raise UserError(f"unknown picture {shown!r}; choose from {', '.join(SHOWN)}")
 
 
-def draw(shown: str, image: Array, labels: Array, weights: Mapping[float, Array], space: LabelSpace) -> Array:
+def draw(
+    shown: str,
+    image: Array,
+    labels: Array,
+    weights: Mapping[float, Array],
+    space: LabelSpace,
+    legend: bool = False,
+) -> Array:
     """One picture of the result.
 
     Args:
@@ -41,17 +48,18 @@ def draw(shown: str, image: Array, labels: Array, weights: Mapping[float, Array]
         labels: (H, W) train ids.
         weights: scale -> how much it counts in each pixel, (H, W) in [0, 1]; read for ``attention`` only.
         space: names and colours of the classes.
+        legend: put these below the picture (``attention`` always does).
 
     Returns:
         (h, w, 3) uint8 RGB.
     """
     if shown == "masks":
-        return space.colorize(labels)
+        return _above(space.colorize(labels), space, legend)
     laid_over = pictures.overlay(image, labels, space, lines=True)
     if shown == "overlay":
-        return np.asarray(laid_over)
+        return _above(np.asarray(laid_over), space, legend)
     if shown == "side":
-        return np.concatenate([image, np.asarray(laid_over)], axis=1)
+        return _above(np.concatenate([image, np.asarray(laid_over)], axis=1), space, legend)
     cells = [("classes", laid_over)]
     cells += [(f"weight of {scale:g}x", pictures.heat_map(weights[scale])) for scale in sorted(weights)]
     columns = 2 if len(cells) <= 4 else 3
@@ -60,3 +68,11 @@ def draw(shown: str, image: Array, labels: Array, weights: Mapping[float, Array]
     cells = [(caption, cell.convert("RGB").resize(size, Image.Resampling.BOX)) for caption, cell in cells]
     wide = columns * width
     return np.asarray(pictures.panel(cells, columns, pictures.legend(space, wide)))
+
+
+def _above(picture: Array, space: LabelSpace, legend: bool) -> Array:
+    """The picture, above the legend where that is wanted."""
+    if not legend:
+        return picture
+    below = np.asarray(pictures.legend(space, picture.shape[1]))
+    return np.concatenate([picture, below[:, : picture.shape[1]]], axis=0)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from polyscale.errors import UserError
 from polyscale.inference.predictor import Predictor
 from polyscale.multiscale import resize
+from polyscale.strips import largest
 from polyscale.video.draw import check_shown, draw
 from polyscale.video.overlap import Timing, overlap
 from polyscale.video.sink import check_target, write_video
@@ -46,6 +47,8 @@ class Seen(NamedTuple):
 
     probabilities: Tensor
     """(1, C, H, W) float32 in [0, 1]."""
+    labels: Tensor
+    """The most probable class, (H, W) uint8."""
     weights: dict[float, Array]
     """Scale -> how much it counts, (H, W) in [0, 1], finest first."""
 
@@ -103,13 +106,19 @@ class Watcher:
         probabilities, weights = self._looker.look(image, self.scales, self._flip)
         changed = None if self._before is None else change(image, self._before)
         self._before = image
-        self._flicker.update(probabilities[0].argmax(0), changed)
+        labels = largest(probabilities)[0]
+        self._flicker.update(labels[0], changed)
         if self._smoothing is not None:
             probabilities = self._smoothing(probabilities, changed)
-            self._smoothed_flicker.update(probabilities[0].argmax(0), changed)
+            labels = largest(probabilities)[0]
+            self._smoothed_flicker.update(labels[0], changed)
         size = pixels.shape[:2]
+        if probabilities.shape[-2:] != size:
+            probabilities = resize(probabilities, size)
+            labels = largest(probabilities)[0]
         self._seen = Seen(
-            resize(probabilities, size),
+            probabilities,
+            labels[0],
             {scale: resize(weight[:, None], size)[0, 0].cpu().numpy() for scale, weight in weights.items()},
         )
         return self._seen
@@ -133,6 +142,7 @@ def label_video(
     smooth: float = 0.0,
     rate: float = 25.0,
     sound: bool = True,
+    legend: bool = False,
     replace: bool = False,
     progress: Progress | None = None,
 ) -> VideoSummary:
@@ -154,6 +164,7 @@ def label_video(
         smooth: share of the past in still pixels, 0 to below 1; see ``Smoothing``.
         rate: frames a second where the source is pictures.
         sound: copy the sound.
+        legend: names and colours of the classes below the picture.
         replace: a file of that name may be replaced.
         progress: see ``Progress``.
 
@@ -174,13 +185,13 @@ def label_video(
 
     def look(frame: Frame) -> Callable[[], Array]:
         seen = watcher.look(frame.pixels)
-        labels = seen.probabilities[0].argmax(0).byte().cpu().numpy()
-        return lambda: draw(shown, frame.pixels, labels, seen.weights, space)
+        labels = seen.labels.cpu().numpy()
+        return lambda: draw(shown, frame.pixels, labels, seen.weights, space, legend)
 
     with contextlib.closing(open_source(source, rate)) as opened:
         blank = np.zeros(opened.size, np.uint8)
         weights = {scale: blank.astype(np.float32) for scale in watcher.scales}
-        picture = draw(shown, np.repeat(blank[..., None], 3, axis=2), blank, weights, space)
+        picture = draw(shown, np.repeat(blank[..., None], 3, axis=2), blank, weights, space, legend)
         num_frames, timing = convert(opened, out, picture.shape[:2], look, sound, progress)
     return watcher.summary(out, num_frames, timing, opened.problem)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from polyscale.data.images import IMAGE_SUFFIXES, image_size, read_image
 from polyscale.errors import UserError
-from polyscale.files import check_name
+from polyscale.files import check_name, refuse_address
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -74,6 +74,8 @@ def open_source(given: str | Path, rate: float = 25.0) -> Source:
     if str(given).isdecimal():
         return _open_camera(int(str(given)))
     path = Path(given)
+    if not path.exists():
+        refuse_address(given)
     if path.is_dir():
         found = sorted(filter(_is_picture, path.iterdir()), key=_natural)
         if not found:

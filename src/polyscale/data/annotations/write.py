@@ -22,7 +22,7 @@ from polyscale.errors import UserError
 from polyscale.files import check_folder, inside, write_atomically
 from polyscale.labels import IGNORE, LabelSpace
 
-__all__ = ["TOOLS", "Tool", "export_labels"]
+__all__ = ["TOOLS", "Tool", "coco_categories", "coco_polygon", "export_labels", "polygons_of"]
 
 Tool = Literal["coco", "yolo", "cvat", "label-studio"]
 TOOLS: tuple[Tool, ...] = ("coco", "yolo", "cvat", "label-studio")
@@ -87,13 +87,43 @@ def _polygons(data: SegmentationData, index: int, tolerance: float, smallest: in
     labels = data.read_labels(index)
     if labels is None:
         raise DataError(f"{item.image} has no labels to export; leave it out", "missing")
-    regions = [
+    regions = polygons_of(labels, tolerance, smallest)
+    return _Labelled(f"{item.name}{item.image.suffix}", (labels.shape[0], labels.shape[1]), regions)
+
+
+def polygons_of(labels: np.ndarray[Any, Any], tolerance: float = 0.0, smallest: int = 1) -> list[tuple[int, Ring]]:
+    """Train id and polygon of each connected region; see ``export_labels`` for the arguments.
+
+    Args:
+        labels: (H, W) train ids.
+        tolerance: in pixels.
+        smallest: in pixels.
+    """
+    return [
         (train_id, bridge([simplify(ring, tolerance) for ring in rings]))
         for train_id in np.unique(labels[labels != IGNORE]).tolist()
         for rings in trace(labels == train_id)
         if sum(area(ring) for ring in rings) >= smallest
     ]
-    return _Labelled(f"{item.name}{item.image.suffix}", (labels.shape[0], labels.shape[1]), regions)
+
+
+def coco_polygon(train_id: int, ring: Ring, image_id: int, number: int) -> dict[str, Any]:
+    """One polygon as COCO writes it; categories count from 1."""
+    (left, top), (right, bottom) = ring.min(axis=0).tolist(), ring.max(axis=0).tolist()
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": train_id + 1,
+        "segmentation": [_numbers(ring)],
+        "bbox": [left, top, right - left, bottom - top],
+        "area": area(ring),
+        "iscrowd": 0,
+    }
+
+
+def coco_categories(space: LabelSpace) -> list[dict[str, Any]]:
+    """The classes as COCO lists them."""
+    return [{"id": k + 1, "name": name, "supercategory": ""} for k, name in enumerate(space.names)]
 
 
 def _coco(found: Iterator[_Labelled], space: LabelSpace, out: Path) -> Path:
@@ -106,20 +136,10 @@ def _coco(found: Iterator[_Labelled], space: LabelSpace, out: Path) -> Path:
         for image_id, (name, (height, width), regions) in enumerate(found, start=1):
             images.append({"id": image_id, "file_name": name, "height": height, "width": width})
             for train_id, ring in regions:
-                (left, top), (right, bottom) = ring.min(axis=0).tolist(), ring.max(axis=0).tolist()
-                annotation = {
-                    "id": number + 1,
-                    "image_id": image_id,
-                    "category_id": train_id + 1,
-                    "segmentation": [_numbers(ring)],
-                    "bbox": [left, top, right - left, bottom - top],
-                    "area": area(ring),
-                    "iscrowd": 0,
-                }
+                annotation = coco_polygon(train_id, ring, image_id, number + 1)
                 file.write(("," if number else "") + json.dumps(annotation))
                 number += 1
-        categories = [{"id": k + 1, "name": name, "supercategory": ""} for k, name in enumerate(space.names)]
-        file.write(f'], "images": {json.dumps(images)}, "categories": {json.dumps(categories)}}}')
+        file.write(f'], "images": {json.dumps(images)}, "categories": {json.dumps(coco_categories(space))}}}')
     return path
 
 
