@@ -37,7 +37,7 @@ def find_network(name: str | Path) -> Path:
     """The checkpoint that a name stands for.
 
     Args:
-        name: a file; a folder, which stands for its best network; ``hf://user/name`` on the Hugging Face Hub; or a
+        name: a file, ``.onnx`` of ``polyscale export`` among them; a folder, which stands for its best network; ``hf://user/name`` on the Hugging Face Hub; or a
             network that ships with the package (``polyscale models`` lists them).
 
     Raises:
