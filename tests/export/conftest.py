@@ -35,12 +35,12 @@ def tiny(kind="fast", **more):
     return model.eval()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build():
     """Make a network by its kind."""
     return tiny
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def space():
     return SPACE

@@ -1,6 +1,6 @@
 """From an image of any kind and size to labels, probabilities and the weight of each scale."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ def load(
     """Load a checkpoint for prediction.
 
     Args:
-        path: a ``.safetensors`` file that training wrote.
+        path: a ``.safetensors`` file that training wrote, a run's folder, a network by name, ``hf://user/name``, or an
+            ``.onnx`` file of ``polyscale export``.
         device: "cpu", "cuda", "cuda:1", "mps"; by default the first GPU where there is one.
         precision: "bfloat16" runs the network in mixed precision (faster on recent GPUs); fusion and probabilities
             stay float32.
@@ -49,7 +50,7 @@ def load(
     from polyscale.models.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path, trust=trust)
-    return Predictor(checkpoint.model, checkpoint.label_space, device, precision, adaptive)
+    return Predictor(checkpoint.model, checkpoint.label_space, device, precision, adaptive, checkpoint.info)
 
 
 class Predictor:
@@ -63,6 +64,7 @@ class Predictor:
         device: as for ``load``.
         precision: as for ``load``.
         adaptive: as for ``load``.
+        info: facts of its training, as in a checkpoint.
 
     Raises:
         UserError: this machine does not have the device, or the network cannot look adaptively.
@@ -75,9 +77,11 @@ class Predictor:
         device: str | torch.device | None = None,
         precision: Precision = "float32",
         adaptive: float | None = None,
+        info: Mapping[str, Any] | None = None,
     ) -> None:
         self.looker = Looker(model, device, precision, adaptive=adaptive)
         self.label_space = label_space
+        self.info: Mapping[str, Any] = dict(info or {})
 
     @property
     def model(self) -> MultiScale:
@@ -88,6 +92,22 @@ class Predictor:
     def device(self) -> torch.device:
         """Where it computes."""
         return self.looker.device
+
+    def save_pretrained(
+        self, folder: str | Path, info: Mapping[str, Any] | None = None, *, half: bool = False
+    ) -> Path:
+        """Write the network and a model card into a folder; see ``polyscale.save_pretrained``."""
+        from polyscale.models.publishing import save_pretrained
+
+        return save_pretrained(self, folder, info, half=half)
+
+    def push_to_hub(
+        self, repository: str, info: Mapping[str, Any] | None = None, *, private: bool = False, half: bool = False
+    ) -> str:
+        """Put the network on the Hugging Face Hub; see ``polyscale.push_to_hub``."""
+        from polyscale.models.publishing import push_to_hub
+
+        return push_to_hub(self, repository, info, private=private, half=half)
 
     def predict(
         self,
