@@ -115,6 +115,6 @@ def at_input_sizes(views: Mapping[float, View], size: Sequence[int]) -> dict[flo
     """
     sizes = {scale: scaled_size(size, scale) for scale in views}
     return {
-        scale: view if view.logits.shape[-2:] == sizes[scale] else at_size(view, sizes[scale])
+        scale: view if _has_size(view.logits, *sizes[scale]) else at_size(view, sizes[scale])
         for scale, view in views.items()
     }

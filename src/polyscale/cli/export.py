@@ -26,9 +26,7 @@ def export_command(
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Compare with the network; leave no file where it differs.")
     ] = True,
-    int8: Annotated[
-        bool, typer.Option("--int8", help="Convolutions in numbers of 8 bits; needs --calibrate.")
-    ] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Convolutions in numbers of 8 bits; needs --calibrate.")] = False,
     calibrate: Annotated[
         Path | None, typer.Option("--calibrate", metavar="DIR", help="With --int8: a folder of typical images.")
     ] = None,

@@ -5,8 +5,7 @@ from torch import Tensor, nn
 
 from polyscale.models.onnx_network import ALIKE
 from polyscale.multiscale import MultiScale
-from polyscale.scales import scaled_size
-from polyscale.views import View, at_size, resize
+from polyscale.views import View, at_input_sizes, resize
 
 __all__ = ["Exportable"]
 
@@ -41,7 +40,6 @@ class Exportable(nn.Module):
             return (logits,)
         # Of a view's logits only the size is needed.
         bare = {scale: View(view.logits[:, :1], view.attention) for scale, view in views.items()}
-        sized = {scale: at_size(view, scaled_size(size, scale)) for scale, view in bare.items()}
         chosen = logits.argmax(1, keepdim=True)
-        weights = self.model.weights(sized).values()
+        weights = self.model.weights(at_input_sizes(bare, size)).values()
         return logits, torch.cat([x if x.shape[1] == 1 else x.gather(1, chosen) for x in weights], dim=1)

@@ -71,19 +71,25 @@ class _PaddedSegmenter(nn.Module):
 
     def _look(self, images: Tensor, attention: bool) -> View:
         height, width = images.shape[-2:]
-        high, wide = (self.inner.multiple * ((side + self.inner.multiple - 1) // self.inner.multiple) for side in (height, width))
+        high, wide = (
+            self.inner.multiple * ((side + self.inner.multiple - 1) // self.inner.multiple) for side in (height, width)
+        )
         padded = _pad(images, high, wide)
         logits, trust, features = self._run((padded - self.inner.mean) / self.inner.std, attention)
         # 1 where the stride divides both sides, else the stride.
         factor = 1 + (self.stride - 1) * torch.sym_min(1, height % self.stride + width % self.stride)
         whole = [_number(side // self.stride * factor) for side in (high, wide)]
         rows, columns = (_number(side * factor // self.stride) for side in (height, width))
+        torch._check(rows <= whole[0])
+        torch._check(columns <= whole[1])
 
         def cut(x: Tensor) -> Tensor:
             return resize(x, whole)[..., :rows, :columns]
 
         if features is not None:
-            features = features[..., : (height + self.stride - 1) // self.stride, : (width + self.stride - 1) // self.stride]
+            features = features[
+                ..., : (height + self.stride - 1) // self.stride, : (width + self.stride - 1) // self.stride
+            ]
         return View(cut(logits), None if trust is None else cut(trust), None, features)
 
     def _run(self, normalised: Tensor, attention: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -127,7 +133,9 @@ def _averaged(x: Tensor, axis: int, number: int) -> Tensor:
 def _pad(images: Tensor, high: int, wide: int) -> Tensor:
     """Images (N, 3, H, W) to (N, 3, high, wide): mirrored where both margins are below the sides, else repeated."""
     height, width = images.shape[-2:]
-    mirror = (_scalar(images, 2 * height) > _scalar(images, high)) & (_scalar(images, 2 * width) > _scalar(images, wide))
+    mirror = (_scalar(images, 2 * height) > _scalar(images, high)) & (
+        _scalar(images, 2 * width) > _scalar(images, wide)
+    )
     for axis, (side, padded) in enumerate(((height, high), (width, wide)), start=2):
         places = torch.arange(padded, device=images.device)
         beyond = torch.where(mirror, 2 * (side - 1) - places, torch.full_like(places, side - 1))

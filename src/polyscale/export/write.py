@@ -163,7 +163,8 @@ def _write(
     with TemporaryDirectory() as folder:
         plain = Path(folder) / "float32.onnx"
         _write_onnx(program, plain, facts, size)
-        quantise(plain, path, calibrate, size)
+        with _quiet():
+            quantise(plain, path, calibrate, size)
 
 
 def _write_onnx(

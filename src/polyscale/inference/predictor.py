@@ -93,9 +93,7 @@ class Predictor:
         """Where it computes."""
         return self.looker.device
 
-    def save_pretrained(
-        self, folder: str | Path, info: Mapping[str, Any] | None = None, *, half: bool = False
-    ) -> Path:
+    def save_pretrained(self, folder: str | Path, info: Mapping[str, Any] | None = None, *, half: bool = False) -> Path:
         """Write the network and a model card into a folder; see ``polyscale.save_pretrained``."""
         from polyscale.models.publishing import save_pretrained
 

@@ -48,7 +48,11 @@ def model_card(model: MultiScale, label_space: LabelSpace, info: Mapping[str, An
     ]
     table = "\n".join(f"| {title} | {_cell(text)} |" for title, text in rows)
     classes = "\n".join(f"| {number} | {_cell(item)} |" for number, item in enumerate(label_space.names))
-    trust = f"\nIt is built by `{config.foreign.build}`, so loading it needs `trust=[...]` with that name.\n" if foreign else ""
+    trust = (
+        f"\nIt is built by `{config.foreign.build}`, so loading it needs `trust=[...]` with that name.\n"
+        if foreign
+        else ""
+    )
     return f"""---
 library_name: polyscale
 pipeline_tag: image-segmentation
@@ -60,7 +64,8 @@ tags:
 
 # {name.rpartition("/")[2]}
 
-A network for semantic segmentation with {label_space.num_classes} classes, written by Polyscale {polyscale.__version__}.
+A network for semantic segmentation with {label_space.num_classes} classes, written by Polyscale
+{polyscale.__version__}.
 
 | | |
 |---|---|

@@ -104,6 +104,7 @@ class ForeignSegmenter(nn.Module):
         return View(logits, features=features)
 
     def run(self, normalised: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Normalised images of a size that the network takes to logits, and features where they are kept."""
         kept: list[Tensor] = []
         handle = None
         if self.features is not None:

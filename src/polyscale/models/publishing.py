@@ -12,6 +12,7 @@ from polyscale.labels import LabelSpace
 from polyscale.models.card import model_card
 from polyscale.models.checkpoint import load_checkpoint, save_checkpoint
 from polyscale.models.finding import find_network
+from polyscale.models.onnx_network import OnnxNetwork
 from polyscale.multiscale import MultiScale
 
 __all__ = ["Publishable", "push_to_hub", "save_pretrained"]
@@ -69,7 +70,7 @@ def save_pretrained(
         opened = network
     facts |= {**opened.info, **(info or {})}
     folder = Path(folder)
-    if opened.model.config is None or not opened.model.parts():
+    if opened.model.config is None or isinstance(opened.model, OnnxNetwork):
         raise UserError("only networks of a checkpoint have a card and can be published; name a checkpoint or a run")
     check_folder(folder)
     save_checkpoint(folder / WEIGHTS, opened.model, opened.label_space, facts, half=half)
