@@ -221,6 +221,12 @@ def test_other_ways_of_combining_scales(kind, build, space, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_network_that_does_not_pad(build, space, tmp_path):
+    made = export_network(build("fast", pad=False), space, tmp_path / "net.onnx", scales=(0.5, 1))
+    assert made.agreement.labels >= 0.9999
+
+
+@pytest.mark.slow
 def test_a_network_of_another_library(space, tmp_path):
     library = pytest.importorskip("segmentation_models_pytorch")
     from polyscale.baselines import AveragePooling
