@@ -60,4 +60,4 @@ def _pixels(path: Path, size: tuple[int, int] | None) -> np.ndarray[Any, np.dtyp
     image = read_image(path)
     if size is not None:
         image = np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
-    return np.ascontiguousarray(image.transpose(2, 0, 1)[None]).astype(np.float32) / 255
+    return np.ascontiguousarray(image.transpose(2, 0, 1)[None]).astype(np.float32) / np.float32(255)

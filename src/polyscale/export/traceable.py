@@ -10,6 +10,7 @@ after it, and an export take minutes.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from timm.layers.conv2d_same import Conv2dSame
@@ -147,11 +148,11 @@ def _scalar(like: Tensor, number: int) -> Tensor:
     return torch.full((), number, dtype=torch.int64, device=like.device)
 
 
-def _number(size: int) -> int:
-    """A size as a new number of the graph."""
+def _number(size: Any) -> Any:
+    """A size as a new number of the graph; a plain number as it is."""
     if not isinstance(size, torch.SymInt):
         return size
-    number: int = torch.scalar_tensor(size, dtype=torch.int64).item()  # type: ignore[assignment]
+    number: Any = torch.scalar_tensor(size, dtype=torch.int64).item()  # type: ignore[arg-type,unused-ignore]
     torch._check(number >= 2)
     return number
 
