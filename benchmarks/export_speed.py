@@ -43,7 +43,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--file", type=Path, help="an exported file; by default it is made")
-    parser.add_argument("--int8", type=Path, help="a file of 8 bits to measure as well")
     arguments = parser.parse_args()
     keep_freed_memory()
     images = [read_image(path) for path in arguments.photos] or [draw_scene(0, 0, (360, 480)).image]
@@ -57,8 +56,6 @@ def main() -> None:
         for threads in arguments.threads:
             torch.set_num_threads(threads)  # ONNX Runtime's session takes as many
             lookers = {"torch": network.looker, "onnx": polyscale.load(file, "cpu").looker}
-            if arguments.int8:
-                lookers["int8"] = polyscale.load(arguments.int8, "cpu").looker
             works = {
                 name: (lambda looker=looker: [looker.classify(x) for x in batch]) for name, looker in lookers.items()
             }

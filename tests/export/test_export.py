@@ -1,7 +1,6 @@
 """Exported files give what the network gives, at sizes that were never traced."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,7 +186,6 @@ def test_the_command_refuses_before_it_computes(tmp_path, capsys):
     for arguments, told in (
         (["streets", str(target)], "is there already"),
         (["streets", str(tmp_path / "net.engine")], "ends in .onnx or .pt2"),
-        (["streets", str(tmp_path / "a.onnx"), "--int8"], "belong together"),
         (["streets", str(tmp_path / "a.onnx"), "--size", "big"], "--size must be HEIGHTxWIDTH"),
         (["streets", str(tmp_path / "a.onnx"), "--scales", "2"], "must contain 1"),
     ):
@@ -236,17 +234,3 @@ def test_a_network_of_another_library(space, tmp_path):
     theirs = library.Unet(encoder_name="resnet18", encoder_weights=None, classes=3).eval()
     made = export_network(AveragePooling(ForeignSegmenter(theirs), (0.5, 1.0)), space, tmp_path / "net.onnx")
     assert made.agreement.labels >= 0.9999
-
-
-@pytest.mark.slow
-def test_numbers_of_8_bits(build, space, tmp_path):
-    model = build("fast")
-    photos = []
-    for seed in range(3):
-        pixels = np.kron(np.random.default_rng(seed).integers(0, 256, (8, 12, 3)), np.ones((8, 8, 1))).astype(np.uint8)
-        photos.append(tmp_path / f"{seed}.png")
-        Image.fromarray(pixels).save(photos[-1])
-    plain: Path = export_network(model, space, tmp_path / "plain.onnx", scales=(0.5, 1)).path
-    made = export_network(model, space, tmp_path / "int8.onnx", scales=(0.5, 1), calibrate=photos)
-    assert made.agreement.labels > 0.8
-    assert read_metadata(made.path) == read_metadata(plain)

@@ -26,11 +26,6 @@ def export_command(
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Compare with the network; leave no file where it differs.")
     ] = True,
-    int8: Annotated[bool, typer.Option("--int8", help="Convolutions in numbers of 8 bits; needs --calibrate.")] = False,
-    calibrate: Annotated[
-        Path | None, typer.Option("--calibrate", metavar="DIR", help="With --int8: a folder of typical images.")
-    ] = None,
-    num_images: Annotated[int, typer.Option("--calibrate-images", min=1, help="How many of them, evenly chosen.")] = 32,
     replace: Annotated[bool, typer.Option("--replace", help="Replace FILE where it is there already.")] = False,
     trust: TrustOption = None,
 ) -> None:
@@ -42,24 +37,16 @@ def export_command(
     """
     wanted = parse_scales(scales)
     shape = None if size == "dynamic" else parse_size(size)
-    if int8 != (calibrate is not None):
-        raise UserError("--int8 and --calibrate DIR belong together; give both, or neither")
     if out.exists() and not replace:
         raise UserError(f"{out} is there already; choose another name, or --replace it")
     check_folder(out.parent)
     from polyscale.export import export_network
-    from polyscale.inference.files import find_images
     from polyscale.models.checkpoint import load_checkpoint
 
-    chosen = None
-    if calibrate is not None:
-        found = [item.path for item in find_images([calibrate])]
-        chosen = found[:: max(1, len(found) // num_images)][:num_images]
     network = load_checkpoint(checkpoint, trust=trust or ())
     made = export_network(
-        network.model, network.label_space, out, scales=wanted, size=shape, verify=verify, calibrate=chosen,
-        info=network.info,
-    )  # fmt: skip
+        network.model, network.label_space, out, scales=wanted, size=shape, verify=verify, info=network.info
+    )
     if made.agreement is not None:
         say(str(made.agreement))
     typer.echo(made.path)

@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -48,7 +47,6 @@ def export_network(
     scales: Sequence[float] | None = None,
     size: tuple[int, int] | None = None,
     verify: bool = True,
-    calibrate: Sequence[Path] | None = None,
     info: Mapping[str, Any] | None = None,
 ) -> Exported:
     """Write a network as ONNX or as a program of ``torch.export``, with the fusion of its scales inside.
@@ -64,8 +62,6 @@ def export_network(
         scales: by default the network's own.
         size: (H, W) of all images, which makes a somewhat quicker file; None takes images of any size.
         verify: compare with the network, and leave no file where it differs.
-        calibrate: images by which numbers of 8 bits are chosen; None keeps float32. Such a file differs from the
-            network, so the comparison only tells how far.
         info: facts to keep, as in a checkpoint.
 
     Raises:
@@ -76,8 +72,6 @@ def export_network(
         raise UserError(f"the result ends in {' or '.join(SUFFIXES)}, got {str(path)!r}; choose another name")
     if isinstance(model, OnnxNetwork):
         raise UserError("the network is exported already; name the checkpoint that it was made of")
-    if calibrate is not None and path.suffix != ".onnx":
-        raise UserError("numbers of 8 bits are for .onnx files; choose that suffix, or leave --int8 out")
     if path.suffix == ".onnx":
         check_onnx_libraries()
     try:
@@ -91,12 +85,11 @@ def export_network(
         program = _trace(Exportable(traceable(network.model), chosen), size)
         facts = _facts(model, label_space, chosen, size, info)
         with write_atomically(path) as temporary:
-            _write(program, temporary, facts, calibrate, size)
+            _write(program, temporary, facts, size)
             found = None
             if verify:
                 found = agreement(open_file(temporary), network, sizes_to_try(size, min(chosen)))
-                if calibrate is None:
-                    check(found, path)
+                check(found, path)
     finally:
         model.to(device)
         for module, training in modes:
@@ -146,25 +139,12 @@ def _drop_assertions(program: torch.export.ExportedProgram) -> None:
 
 
 def _write(
-    program: torch.export.ExportedProgram,
-    path: Path,
-    facts: dict[str, str],
-    calibrate: Sequence[Path] | None,
-    size: tuple[int, int] | None,
+    program: torch.export.ExportedProgram, path: Path, facts: dict[str, str], size: tuple[int, int] | None
 ) -> None:
     if path.suffix == ".pt2":
         torch.export.save(program, path, extra_files={f"{ENTRY}.json": facts[ENTRY]})
-        return
-    if calibrate is None:
+    else:
         _write_onnx(program, path, facts, size)
-        return
-    from polyscale.export.quantise import quantise
-
-    with TemporaryDirectory() as folder:
-        plain = Path(folder) / "float32.onnx"
-        _write_onnx(program, plain, facts, size)
-        with _quiet():
-            quantise(plain, path, calibrate, size)
 
 
 def _write_onnx(
