@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from polyscale.data import SegmentationData, open_data
     from polyscale.errors import UserError
     from polyscale.evaluation import Evaluation, evaluate
+    from polyscale.export import export_network
     from polyscale.inference.predictor import Prediction, Predictor, load
     from polyscale.labels import LabelClass, LabelSpace
     from polyscale.looker import Looker
     from polyscale.models.build import ModelConfig, build_model
+    from polyscale.models.publishing import push_to_hub, save_pretrained
     from polyscale.multiscale import HierarchicalMultiScale, MultiScale, View, fuse
     from polyscale.training import ExperimentConfig, train
 
@@ -41,10 +43,13 @@ _HOMES = {
     "attend": "polyscale.attending",
     "build_model": "polyscale.models.build",
     "evaluate": "polyscale.evaluation",
+    "export_network": "polyscale.export",
     "fuse": "polyscale.multiscale",
     "load": "polyscale.inference.predictor",
     "load_config": "polyscale.config",
     "open_data": "polyscale.data",
+    "push_to_hub": "polyscale.models.publishing",
+    "save_pretrained": "polyscale.models.publishing",
     "train": "polyscale.training",
 }
 
@@ -68,10 +73,13 @@ __all__ = [
     "attend",
     "build_model",
     "evaluate",
+    "export_network",
     "fuse",
     "load",
     "load_config",
     "open_data",
+    "push_to_hub",
+    "save_pretrained",
     "train",
 ]
 

@@ -55,9 +55,19 @@ class Look(Protocol):
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     """Bilinear resizing with pixel centres aligned; ``x`` (N, C, h, w) itself where it has that size already."""
     height, width = size
-    if x.shape[-2:] == (height, width):
+    if _has_size(x, height, width):
         return x
     return functional.interpolate(x, size=(height, width), mode="bilinear", align_corners=False)
+
+
+def _has_size(x: Tensor, height: int, width: int) -> bool:
+    sides = (*x.shape[-2:], height, width)
+    if any(isinstance(side, torch.SymInt) for side in sides):
+        # An exported graph holds for many sizes: these must be equal for all of them.
+        from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+        return statically_known_true(sides[0] == height) and statically_known_true(sides[1] == width)
+    return x.shape[-2:] == (height, width)
 
 
 def look(
@@ -105,6 +115,6 @@ def at_input_sizes(views: Mapping[float, View], size: Sequence[int]) -> dict[flo
     """
     sizes = {scale: scaled_size(size, scale) for scale in views}
     return {
-        scale: view if view.logits.shape[-2:] == sizes[scale] else at_size(view, sizes[scale])
+        scale: view if _has_size(view.logits, *sizes[scale]) else at_size(view, sizes[scale])
         for scale, view in views.items()
     }

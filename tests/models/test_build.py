@@ -100,28 +100,6 @@ def test_padding_changes_nothing_where_the_strides_divide_every_view(method: str
     assert all(torch.equal(view.logits, expected.views[scale].logits) for scale, view in found.views.items())
 
 
-@pytest.mark.parametrize("pad", [True, False])
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit:FutureWarning")
-def test_a_trace_of_one_size_holds_for_others(pad: bool) -> None:
-    model = build(method="single") if pad else without_padding(build(method="single"))
-
-    class Logits(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.model(images).logits
-
-    whole = Logits()
-    with torch.inference_mode():
-        for size in ((64, 96), (65, 97)):
-            traced = torch.jit.trace(whole, torch.rand(1, 3, *size), check_trace=False)
-            for other in ((64, 96), (65, 97), (33, 40), (128, 160)):
-                images = torch.rand(1, 3, *other)
-                torch.testing.assert_close(traced(images), whole(images))
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_one_image_alone_equals_itself_in_a_batch(method: str) -> None:
     model = build(method=method)

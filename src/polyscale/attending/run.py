@@ -30,6 +30,7 @@ from polyscale.labels import LabelSpace
 from polyscale.looker import choose_device
 from polyscale.models import AttentionConfig, ModelConfig, MultiScaleConfig, Segmenter, save_checkpoint
 from polyscale.models.checkpoint import Checkpoint
+from polyscale.models.onnx_network import OnnxNetwork
 from polyscale.multiscale import MultiScale
 from polyscale.processes import joined, local_device, share_weights, wait_for_all
 from polyscale.views import look
@@ -161,6 +162,8 @@ def attend_network(
 
 def with_attention(checkpoint: Checkpoint, config: AttendConfig) -> AttentionOverViews:
     """The checkpoint's segmenter with a new attention over views, which starts as the average."""
+    if isinstance(checkpoint.model, OnnxNetwork):
+        raise UserError("an exported network cannot learn; name the checkpoint that it was made of")
     segmenter = copy.deepcopy(checkpoint.model.segmenter)
     if isinstance(segmenter, Segmenter):
         segmenter.attention = None

@@ -10,6 +10,7 @@ from polyscale.cli.attend import attend_command
 from polyscale.cli.background import background_command
 from polyscale.cli.demo import demo_command
 from polyscale.cli.evaluate import evaluate_command
+from polyscale.cli.export import export_command
 from polyscale.cli.export_labels import export_labels_command
 from polyscale.cli.import_reference import import_reference_command
 from polyscale.cli.models import models_command
@@ -37,6 +38,7 @@ app.command("predict")(predict_command)
 app.command("try")(try_command)
 app.command("video")(video_command)
 app.command("background")(background_command)
+app.command("export")(export_command)
 app.command("models")(models_command)
 app.command("report")(report_command)
 app.command("export-labels")(export_labels_command)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from polyscale.adaptive import AdaptiveMultiScale
 from polyscale.errors import UserError
 from polyscale.labels import LabelSpace
+from polyscale.models.onnx_network import OnnxNetwork
 from polyscale.multiscale import MultiScale
 from polyscale.scales import check_scales
 
@@ -29,10 +30,14 @@ def choose_scales(
         compare: scales are to be compared, so a network of scale 1 may be shown others.
 
     Raises:
-        UserError: 1 is not among the scales, or the network cannot take them.
+        UserError: 1 is not among the scales, the network cannot take them, or it shows no views to compare.
     """
     if compare and isinstance(model, AdaptiveMultiScale):
         raise UserError("a comparison of scales needs every scale everywhere; leave it or adaptive looking out")
+    if compare and isinstance(model, OnnxNetwork):
+        raise UserError(
+            "an exported network shows no single scales; leave --compare and --report out, or evaluate the checkpoint"
+        )
     try:
         if compare and asked is not None and model.fixed and model.eval_scales == (1.0,):
             return check_scales(asked), (1.0,)

@@ -1,6 +1,6 @@
 """From an image of any kind and size to labels, probabilities and the weight of each scale."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,8 @@ def load(
     """Load a checkpoint for prediction.
 
     Args:
-        path: a ``.safetensors`` file that training wrote.
+        path: a ``.safetensors`` file that training wrote, a run's folder, a network by name, ``hf://user/name``, or an
+            ``.onnx`` file of ``polyscale export``.
         device: "cpu", "cuda", "cuda:1", "mps"; by default the first GPU where there is one.
         precision: "bfloat16" runs the network in mixed precision (faster on recent GPUs); fusion and probabilities
             stay float32.
@@ -49,12 +50,12 @@ def load(
         UserError: no such file, not a checkpoint, a device that this machine does not have, or a network that cannot
             look adaptively.
     """
-    from polyscale.models.checkpoint import load_checkpoint, read_metadata
+    from polyscale.models.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path, trust=trust)
-    bands = read_metadata(path).info.get("bands")
+    bands = checkpoint.info.get("bands")
     read = None if bands is None else validate(BandsConfig, bands)
-    return Predictor(checkpoint.model, checkpoint.label_space, device, precision, adaptive, read)
+    return Predictor(checkpoint.model, checkpoint.label_space, device, precision, adaptive, read, checkpoint.info)
 
 
 class Predictor:
@@ -69,6 +70,7 @@ class Predictor:
         precision: as for ``load``.
         adaptive: as for ``load``.
         bands: how files are read for a network of other channels than RGB.
+        info: facts of its training, as in a checkpoint.
 
     Raises:
         UserError: this machine does not have the device, or the network cannot look adaptively.
@@ -82,10 +84,12 @@ class Predictor:
         precision: Precision = "float32",
         adaptive: float | None = None,
         bands: BandsConfig | None = None,
+        info: Mapping[str, Any] | None = None,
     ) -> None:
         self.bands = bands
         self.looker = Looker(model, device, precision, adaptive=adaptive)
         self.label_space = label_space
+        self.info: Mapping[str, Any] = dict(info or {})
 
     @property
     def model(self) -> MultiScale:
@@ -96,6 +100,20 @@ class Predictor:
     def device(self) -> torch.device:
         """Where it computes."""
         return self.looker.device
+
+    def save_pretrained(self, folder: str | Path, info: Mapping[str, Any] | None = None, *, half: bool = False) -> Path:
+        """Write the network and a model card into a folder; see ``polyscale.save_pretrained``."""
+        from polyscale.models.publishing import save_pretrained
+
+        return save_pretrained(self, folder, info, half=half)
+
+    def push_to_hub(
+        self, repository: str, info: Mapping[str, Any] | None = None, *, private: bool = False, half: bool = False
+    ) -> str:
+        """Put the network on the Hugging Face Hub; see ``polyscale.push_to_hub``."""
+        from polyscale.models.publishing import push_to_hub
+
+        return push_to_hub(self, repository, info, private=private, half=half)
 
     def predict(
         self,

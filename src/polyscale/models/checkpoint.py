@@ -49,6 +49,8 @@ class Checkpoint(NamedTuple):
     model: MultiScale
     config: ModelConfig
     label_space: LabelSpace
+    info: dict[str, Any] = {}  # noqa: RUF012 - never changed
+    """As in ``Metadata``."""
 
 
 def save_checkpoint(
@@ -98,6 +100,10 @@ def read_metadata(path: str | Path) -> Metadata:
         UserError: no such file, or not a Polyscale checkpoint.
     """
     path = find_network(path)
+    if _is_onnx(path):
+        from polyscale.models.onnx_network import read_onnx_facts
+
+        return _metadata(read_onnx_facts(path), path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -118,25 +124,41 @@ def read_metadata(path: str | Path) -> Metadata:
             f"{path} is a safetensors file but not a Polyscale checkpoint; "
             "backbone weights alone go into model.backbone.pretrained"
         )
-    version = "?"
     try:
         facts = unpack(metadata)
+    except (KeyError, AttributeError, TypeError, ValueError, RecursionError) as error:
+        raise _unreadable(path, "?", error) from None
+    return _metadata(facts, path)
+
+
+def _metadata(facts: dict[str, Any], path: Path) -> Metadata:
+    version = "?"
+    try:
         version = str(facts["version"])
-        config = facts["config"]
+        config = facts["config"] or {}  # a module of your own was exported without
         config.get("backbone", {})["pretrained"] = False  # the file carries the weights; none are to be fetched
         return Metadata(
             validate(ModelConfig, config), validate(LabelSpace, facts["label_space"]), version, dict(facts["info"])
         )
     except (KeyError, AttributeError, TypeError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise UserError(
-            f"{path} was written by Polyscale {version[:40]} and cannot be read by this one: {reason}"
-        ) from None
+        raise _unreadable(path, version, error) from None
+
+
+def _unreadable(path: Path, version: str, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    return UserError(f"{path} was written by Polyscale {version[:40]} and cannot be read by this one: {reason}")
+
+
+def _is_onnx(path: Path) -> bool:
+    return path.suffix.lower() == ".onnx"
 
 
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     """A checkpoint's tensors by their names in the network; versions before 0.2 put ``combined.`` before each."""
-    return {name.removeprefix("combined."): value for name, value in load_file(find_network(path)).items()}
+    path = find_network(path)
+    if _is_onnx(path):
+        raise UserError(f"{path} is an exported network, which is for use only; name the checkpoint it was made of")
+    return {name.removeprefix("combined."): value for name, value in load_file(path).items()}
 
 
 def check_trusted(config: ModelConfig, trust: Collection[str], path: str | Path) -> None:
@@ -159,7 +181,8 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu", trust:
     """Build the network that a checkpoint describes and load its weights; evaluation mode.
 
     Args:
-        path: the file.
+        path: what ``find_network`` takes; an ``.onnx`` file of ``polyscale export`` gives a network that ONNX Runtime
+            computes.
         device: of the network.
         trust: import paths (``package.module:Name``) of decoders and backbones outside Polyscale that may be built: a
             file alone never decides which code runs.
@@ -168,6 +191,12 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu", trust:
         UserError: no such file, not a Polyscale checkpoint, weights that do not fit its configuration, or a part that
             is not trusted.
     """
+    if _is_onnx(found := find_network(path)):
+        from polyscale.models.onnx_network import open_onnx
+
+        network, facts = open_onnx(found)
+        told = _metadata(facts, found)
+        return Checkpoint(network.eval(), told.config, told.label_space, told.info)
     metadata = read_metadata(path)
     check_trusted(metadata.config, trust, path)
     model = build_model(metadata.config, metadata.label_space)
@@ -177,4 +206,4 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu", trust:
         raise UserError(
             f"the weights in {path} do not fit its configuration: {' '.join(str(error).split())[:300]}"
         ) from None
-    return Checkpoint(model.to(device).eval(), metadata.config, metadata.label_space)
+    return Checkpoint(model.to(device).eval(), metadata.config, metadata.label_space, metadata.info)

@@ -37,8 +37,9 @@ def find_network(name: str | Path) -> Path:
     """The checkpoint that a name stands for.
 
     Args:
-        name: a file; a folder, which stands for its best network; ``hf://user/name`` on the Hugging Face Hub; or a
-            network that ships with the package (``polyscale models`` lists them).
+        name: a file, also ``.onnx`` of ``polyscale export``; a folder, which stands for its best network;
+            ``hf://user/name`` on the Hugging Face Hub; or a network that ships with the package (``polyscale models``
+            lists them).
 
     Raises:
         UserError: there is no such network; the message names the nearest.

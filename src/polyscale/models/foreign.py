@@ -91,7 +91,7 @@ class ForeignSegmenter(nn.Module):
         if any(margins):
             mode = "reflect" if margins[0] < height and margins[1] < width else "replicate"
             padded = nn.functional.pad(images, (0, margins[1], 0, margins[0]), mode=mode)
-        logits, features = self._run((padded - self.mean) / self.std)
+        logits, features = self.run((padded - self.mean) / self.std)
         if any(margins):
             # Cut where the padding began: exactly where the grid's stride allows, else at the image's size.
             stride = padded.shape[-2] // logits.shape[-2]
@@ -103,7 +103,8 @@ class ForeignSegmenter(nn.Module):
                 features = features[..., : -int(-height // step), : -int(-width // step)]
         return View(logits, features=features)
 
-    def _run(self, normalised: Tensor) -> tuple[Tensor, Tensor | None]:
+    def run(self, normalised: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Normalised images of a size that the network takes to logits, and features where they are kept."""
         kept: list[Tensor] = []
         handle = None
         if self.features is not None:
@@ -134,7 +135,7 @@ class ForeignSegmenter(nn.Module):
                 first = -(-97 // multiple)
                 size = (first * multiple, (first + 1 + 2 * (multiple > 1)) * multiple)
                 try:
-                    self._run(torch.zeros(1, 3, *size, device=device))
+                    self.run(torch.zeros(1, 3, *size, device=device))
                 except UserError:
                     raise
                 except Exception as error:  # what a network raises for a wrong size is its own affair

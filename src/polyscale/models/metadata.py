@@ -10,21 +10,21 @@ from typing import Any
 
 from polyscale.decoders.decoder import idle_keys
 
-__all__ = ["are_ours", "pack", "unpack"]
+__all__ = ["ENTRY", "are_ours", "pack", "unpack"]
 
-_ENTRY = "polyscale"
+ENTRY = "polyscale"
 _FORMAT = "polyscale-2"
 _FIRST_FORMAT = "polyscale-1"
 
 
 def pack(facts: Mapping[str, Any]) -> dict[str, str]:
     """Facts that JSON can hold, as metadata."""
-    return {_ENTRY: json.dumps({"format": _FORMAT, **facts})}
+    return {ENTRY: json.dumps({"format": _FORMAT, **facts})}
 
 
 def are_ours(metadata: Mapping[str, str]) -> bool:
     """Whether metadata are those of a Polyscale checkpoint."""
-    return _ENTRY in metadata or metadata.get("format") == _FIRST_FORMAT
+    return ENTRY in metadata or metadata.get("format") == _FIRST_FORMAT
 
 
 def unpack(metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -33,8 +33,8 @@ def unpack(metadata: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         KeyError, TypeError, AttributeError, ValueError, RecursionError: the metadata are damaged.
     """
-    if _ENTRY in metadata:
-        facts: dict[str, Any] = json.loads(metadata[_ENTRY])
+    if ENTRY in metadata:
+        facts: dict[str, Any] = json.loads(metadata[ENTRY])
         return facts
     # Versions before 0.2 wrote an entry for each.
     config = json.loads(metadata["config"])

@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 
 from polyscale.models.segmenter import Segmenter
 
-__all__ = ["computes_bfloat16", "fold_batch_norms", "prepare_for_use"]
+__all__ = ["EvenSame", "computes_bfloat16", "fold_batch_norms", "prepare_for_use"]
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -61,7 +61,7 @@ def computes_bfloat16(device: torch.device | str) -> bool:
     return not facts.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
 
 
-class _EvenSame(nn.Module):
+class EvenSame(nn.Module):
     """A depthwise convolution of stride 2 with TensorFlow's padding, without a copy where both sides are even."""
 
     kernel: Tensor
@@ -84,7 +84,7 @@ def _without_padding(model: _Module) -> _Module:
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, Conv2dSame) and child.groups == child.in_channels and _is_plain(child):
-                setattr(parent, name, _EvenSame(child))
+                setattr(parent, name, EvenSame(child))
     return model
 
 

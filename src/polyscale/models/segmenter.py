@@ -107,19 +107,17 @@ class Segmenter(nn.Module):
     def _look(self, images: Tensor, attention: nn.Module | None) -> View:
         height, width = images.shape[-2:]
         margins = (-height % self.multiple, -width % self.multiple)
-        # A trace shall hold for images of other sizes.
-        anywhere = self.multiple > 1 and torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
-        if anywhere or any(margins):
+        if any(margins):
             mode = "reflect" if margins[0] < height and margins[1] < width else "replicate"
             images = functional.pad(images, (0, margins[1], 0, margins[0]), mode=mode)
         features, logits, aux = self.decoder(self.backbone((images - self.mean) / self.std))
         aux = aux if self.auxiliary else None
         trust = None if attention is None else attention(features)
-        if anywhere or any(margins):
+        if any(margins):
             stride = images.shape[-2] // logits.shape[-2]
             rows, columns = -(-height // stride), -(-width // stride)
             features = features[..., :rows, :columns]
-            if anywhere or height % stride or width % stride:
+            if height % stride or width % stride:
                 logits, aux, trust = (None if x is None else resize(x, images.shape[-2:]) for x in (logits, aux, trust))
                 rows, columns = height, width
             logits, aux, trust = (None if x is None else x[..., :rows, :columns] for x in (logits, aux, trust))
