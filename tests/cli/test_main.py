@@ -73,8 +73,8 @@ def test_version(capsys):
         (["evaluate", "x", "y", "--scales", "0.5,2"], "--scales must contain 1"),
         (["predict", "no.safetensors", "no.png", "--out", "x"], "no.png"),
         (["train", "no.yaml"], "no such file: no.yaml"),
-        (["train"], "no recipe given"),
-        (["train", "--resume"], "no recipe given"),
+        (["train"], "no data or recipe given"),
+        (["train", "--resume"], "no data or recipe given"),
     ],
 )
 def test_bad_input_is_one_line_and_status_two(capsys, tmp_path, monkeypatch, arguments, message):

@@ -129,7 +129,7 @@ def test_tables_that_do_not_fit_are_told(tmp_path):
     with pytest.raises(UserError, match="has the columns photo, classes; say which .* --columns IMAGE,MASK"):
         ParquetData(tmp_path, SPACE)
     data = ParquetData(tmp_path, SPACE, ("photo", "classes"))
-    with pytest.raises(UserError, match="row 0 of group 0 holds an image that cannot be read"):
+    with pytest.raises(UserError, match="row 0 of group 0 is not an image that can be read"):
         data.read(0)
     table(tmp_path / "a.parquet", {"image": [{"bytes": None, "path": "x.png"}], "label": [b""]})
     with pytest.raises(UserError, match="holds no image bytes"):
