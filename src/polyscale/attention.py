@@ -42,16 +42,18 @@ def statistics(logits: Tensor) -> Tensor:
     best = probabilities.topk(min(2, logits.shape[1]), dim=1).values
     margin = best[:, :1] - best[:, 1:].sum(1, keepdim=True)
     height = logits.logsumexp(1, keepdim=True)
-    peak = logits.amax(1, keepdim=True) - logits.mean(1, keepdim=True)
-    spread = logits.std(1, keepdim=True, correction=0)
+    mean = logits.mean(1, keepdim=True)
+    peak = logits.amax(1, keepdim=True) - mean
+    spread = (logits - mean).square().mean(1, keepdim=True).sqrt()
     return torch.cat([probabilities, entropy, margin, height / 5, peak / 5, spread / 5], dim=1)
 
 
 def surroundings(x: Tensor) -> Tensor:
     """Each point and the means of what lies around it, (N, D, h, w) to (N, 3 D, h, w)."""
+    # Channels last, and along the columns, then along the rows: the same means at a fraction of the cost.
+    x = x.contiguous(memory_format=torch.channels_last)
     around = [x]
     for side in WINDOWS:
-        # Along the columns, then along the rows: the same mean at a fraction of the cost.
         mean = functional.avg_pool2d(x, (side, 1), 1, (side // 2, 0), count_include_pad=False)
         around.append(functional.avg_pool2d(mean, (1, side), 1, (0, side // 2), count_include_pad=False))
     return torch.cat(around, dim=1)
