@@ -4,6 +4,7 @@ All are sums, so that parts of a data set (of several processes) add up to the w
 row is kept as the entries that are not zero: an image has few of the pairs of classes that there could be.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -18,7 +19,6 @@ from polyscale.metrics import (
     FIXED_POINT,
     THICKNESS_BINS,
     border_bins,
-    boundary_counts,
     calibration_counts,
     confusion_matrix,
     thickness_bins,
@@ -28,8 +28,8 @@ __all__ = ["BOUNDARY_WIDTHS", "CONFIDENT", "LEVELS", "TEMPERATURES", "Counts", "
 
 Array = np.ndarray[Any, np.dtype[np.int64]]
 
-BOUNDARY_WIDTHS = (1, 2, 4)
-"""Of the bands of boundary IoU, in pixels."""
+BOUNDARY_WIDTHS = BORDER_BINS[:3]
+"""Of the bands of boundary IoU, in pixels: bins of the distance to the border, which are found anyway."""
 
 CONFIDENT = 0.9
 """A wrong pixel with at least this probability is a confident error."""
@@ -93,7 +93,7 @@ class Counts:
         labels: Tensor,
         seen: Mapping[str, Seen],
         weights: Mapping[float, Tensor] | None = None,
-        logits: Tensor | None = None,
+        probabilities: Tensor | None = None,
     ) -> Array:
         """Add one image.
 
@@ -102,39 +102,46 @@ class Counts:
             labels: (H, W) uint8, train ids or ``IGNORE``.
             seen: row -> what it says; every row.
             weights: scale -> (1, 1, H, W), each scale's weight in the first row.
-            logits: (C, H, W) of the first row, for the temperatures.
+            probabilities: (C, H, W) of the first row, for the temperatures.
 
         Returns:
             Confusion of each row, (R, C, C).
         """
         own = seen[self.rows[0]]
-        thickness, border = thickness_bins(labels), border_bins(labels)
+        thickness, border, valid = thickness_bins(labels), border_bins(labels), labels != IGNORE
+        nothing = torch.full_like(labels, IGNORE)
+        large = torch.where(thickness == len(THICKNESS_BINS), labels, nothing)
+        pixels = self._table(labels, thickness, len(THICKNESS_BINS) + 1)
+        border_pixels = self._table(labels, border, len(BORDER_BINS) + 1)
+        self.sums["thickness_pixels"] += pixels
+        self.sums["border_pixels"] += border_pixels
+        widths = len(BOUNDARY_WIDTHS)
+        true_bands = border_pixels.cumsum(1)[:, :widths]
+        shape = (len(THICKNESS_BINS) + 1, len(BORDER_BINS) + 1, widths + 1)
+        where = (thickness * shape[1] + border) * shape[2]
         matrices, image_thickness = [], []
         for k, row in enumerate(self.rows):
             classes, confidence = seen[row]
-            matrix = confusion_matrix(classes, labels, self.num_classes)
-            matrices.append(matrix.cpu().numpy())
-            right = torch.where(classes == labels, labels, torch.full_like(labels, IGNORE))
-            by_thickness = self._table(right, thickness, len(THICKNESS_BINS) + 1)
-            image_thickness.append(by_thickness.sum(0))
-            self.sums["thickness"][k] += by_thickness
-            self.sums["border"][k] += self._table(right, border, len(BORDER_BINS) + 1)
-            for w, width in enumerate(BOUNDARY_WIDTHS):
-                bands = boundary_counts(classes, labels, self.num_classes, width=width)
-                self.sums["boundary"][k, w] += bands.cpu().numpy()
-            large = torch.where(thickness == len(THICKNESS_BINS), labels, torch.full_like(labels, IGNORE))
+            matrices.append(confusion_matrix(classes, labels, self.num_classes).cpu().numpy())
+            guess = torch.where(valid, classes, nothing)
+            near = border_bins(guess, BOUNDARY_WIDTHS)
+            # One table of what is right serves thickness, border and the bands that truth and prediction share.
+            right = self._table(torch.where(guess == labels, labels, nothing), where + near, math.prod(shape))
+            right = right.reshape(self.num_classes, *shape)
+            self.sums["thickness"][k] += right.sum((2, 3))
+            self.sums["border"][k] += right.sum((1, 3))
+            image_thickness.append(right.sum((0, 2, 3)))
+            shared = right.sum(1).cumsum(1).cumsum(2)[:, range(widths), range(widths)]
+            bands = true_bands + self._table(guess, near, widths + 1).cumsum(1)[:, :widths]
+            self.sums["boundary"][k] += np.stack([shared.T, (bands - shared).T], axis=1)
             self.sums["large_confusion"][k] += confusion_matrix(classes, large, self.num_classes).cpu().numpy()
             if confidence is not None:
                 found = calibration_counts(confidence, classes, labels, NUM_BINS)
                 self.sums["reliability"][k] += found.cpu().numpy()
-        pixels = self._table(labels, thickness, len(THICKNESS_BINS) + 1)
-        self.sums["thickness_pixels"] += pixels
-        self.sums["border_pixels"] += self._table(labels, border, len(BORDER_BINS) + 1)
-        valid = labels != IGNORE
         if own.confidence is not None:
             self._add_levels(own.classes, own.confidence, labels)
-        if logits is not None:
-            self._add_temperatures(index, logits, labels)
+        if probabilities is not None:
+            self._add_temperatures(index, probabilities, labels)
         for s, scale in enumerate(self.scales if weights is not None else ()):
             assert weights is not None
             fixed = (weights[scale][0, 0].float() * FIXED_POINT).round().long()
@@ -180,21 +187,22 @@ class Counts:
         return found
 
     def _add_levels(self, classes: Tensor, confidence: Tensor, labels: Tensor) -> None:
-        level = (confidence.float() * LEVELS).long().clamp_(0, LEVELS - 1)
-        joint = (classes.long() * LEVELS + level) * 2 + (classes == labels)
+        level = (confidence.float() * LEVELS).int().clamp_(0, LEVELS - 1)
+        joint = (classes.int() * LEVELS + level) * 2 + (classes == labels)
         joint = torch.where(labels == IGNORE, self.num_classes * LEVELS * 2, joint)
         table = torch.bincount(joint.flatten(), minlength=self.num_classes * LEVELS * 2 + 1)[:-1]
         self.sums["levels"] += table.view(self.num_classes, LEVELS, 2).cpu().numpy()
 
-    def _add_temperatures(self, index: int, logits: Tensor, labels: Tensor) -> None:
+    def _add_temperatures(self, index: int, probabilities: Tensor, labels: Tensor) -> None:
         """Calibration and log loss at each temperature.
 
         Images of even and odd number are kept apart: one half chooses the temperature that the other is measured with.
         """
         stride = max(1, round((labels.numel() / MOST_PIXELS) ** 0.5))
-        some, truth = logits[:, ::stride, ::stride].float(), labels[::stride, ::stride]
+        some, truth = probabilities[:, ::stride, ::stride], labels[::stride, ::stride]
         valid = truth != IGNORE
         some, truth = some[:, valid], truth[valid].long()
+        some = some.clamp_min(torch.finfo(some.dtype).tiny).log().float()
         best = some.argmax(0)
         for t, temperature in enumerate(TEMPERATURES):
             logs = (some / temperature).log_softmax(0)

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from polyscale.data.png import write_index_png
 from polyscale.evaluation.counts import Seen
 from polyscale.files import write_atomically
 from polyscale.labels import IGNORE
@@ -106,9 +107,9 @@ def write_image(
     with write_atomically(folder / "photo.jpg") as temporary:
         Image.fromarray(image).save(temporary, "JPEG", quality=92, subsampling=0)
     if labels is not None:
-        _save(folder / "truth.png", labels)
+        write_index_png(folder / "truth.png", labels.cpu().numpy(), None)
     for name, (classes, confidence) in seen.items():
-        _save(folder / f"{name}.png", classes)
+        write_index_png(folder / f"{name}.png", classes.cpu().numpy(), None)
         if confidence is not None:
             _save(folder / f"confidence-{name}.png", _shrunk(confidence, factor))
     for scale, weight in (weights or {}).items():
@@ -180,5 +181,6 @@ def _shrunk(values: Tensor, factor: int) -> Tensor:
 
 
 def _save(path: Path, values: Tensor) -> None:
+    # A report packs those it embeds once more; here quick counts more than small.
     with write_atomically(path) as temporary:
-        Image.fromarray(values.cpu().numpy()).save(temporary, "PNG", compress_level=6)
+        Image.fromarray(values.cpu().numpy()).save(temporary, "PNG", compress_level=1)

@@ -249,8 +249,7 @@ class _Pass:
         self._count(name, result, labels)
         if self.recording is not None:
             kept[FUSED] = seen(result, probabilities=True)
-            logits = result.clamp_min(torch.finfo(result.dtype).tiny).log()
-            self.recording.add(index, name, as_rgb(sample.image), labels, kept, weights, logits, grids)
+            self.recording.add(index, name, as_rgb(sample.image), labels, kept, weights, result, grids)
 
     def _score_tiles(self, name: str, pixels: np.ndarray[Any, np.dtype[np.uint8]], labels: Tensor) -> None:
         assert self.tiles is not None

@@ -116,7 +116,7 @@ class Recording:
         labels: Tensor,
         rows: Mapping[str, Seen],
         weights: Mapping[float, Tensor] | None = None,
-        logits: Tensor | None = None,
+        probabilities: Tensor | None = None,
         views: Mapping[float, View] | None = None,
     ) -> None:
         """Record one image.
@@ -128,14 +128,14 @@ class Recording:
             labels: (H, W) uint8, train ids or ``IGNORE``.
             rows: every row named at the start -> what it says.
             weights: scale -> (1, 1, H, W).
-            logits: (C, H, W) of the network's own result (or the logarithm of its probabilities).
-            views: scale -> view on its own grid, for ``logits``.
+            probabilities: (C, H, W) of the network's own result.
+            views: scale -> view on its own grid, for the stored logits.
         """
         rows = dict(rows)
         if self._single:
             right = torch.stack([rows[row].classes == labels for row in self._single]).any(0)
             rows[ORACLE] = Seen(torch.where(right, labels, rows[FUSED].classes))
-        confusion = self.counts.add(index, labels, rows, weights, logits)
+        confusion = self.counts.add(index, labels, rows, weights, probabilities)
         score = image_iou(confusion[0])
         average = self.counts.average
         mean = None if average is None else image_iou(confusion[self.counts.rows.index(average)])

@@ -34,12 +34,13 @@ def calibration_counts(confidence: Tensor, prediction: Tensor, labels: Tensor, n
     lowest, highest = torch.aminmax(confidence) if confidence.numel() else (torch.zeros(()), torch.zeros(()))
     if not (lowest >= 0 and highest <= 1 + 1e-5):
         raise ValueError(f"confidences must be probabilities in [0, 1], got {float(lowest):g} to {float(highest):g}")
-    fixed = (confidence.float().flatten() * FIXED_POINT).round().long().clamp_max(FIXED_POINT)
-    bins = ((fixed * num_bins) // FIXED_POINT).clamp_max(num_bins - 1)
+    fixed = (confidence.float().flatten() * FIXED_POINT).round().int().clamp_max(FIXED_POINT)
+    bins = ((fixed * num_bins) >> FIXED_POINT.bit_length() - 1).clamp_max_(num_bins - 1)
     bins = torch.where(labels.flatten() == IGNORE, num_bins, bins)
     right = (prediction == labels).flatten()
     counts = torch.bincount(bins * 2 + right, minlength=2 * num_bins + 2).view(num_bins + 1, 2)
-    sums = torch.zeros(num_bins + 1, dtype=torch.int64, device=fixed.device).scatter_add_(0, bins, fixed)
+    sums = torch.zeros(num_bins + 1, dtype=torch.int64, device=fixed.device)
+    sums.scatter_add_(0, bins.long(), fixed.long())
     return torch.stack([counts.sum(1), counts[:, 1], sums])[:, :num_bins]
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from polyscale.labels import IGNORE
-from polyscale.metrics.boundary import boundary_band, sliding
+from polyscale.metrics.boundary import sliding
 
 __all__ = ["BORDER_BINS", "THICKNESS_BINS", "border_bins", "thickness_bins"]
 
@@ -56,7 +56,15 @@ def border_bins(labels: Tensor, last: tuple[int, ...] = BORDER_BINS) -> Tensor:
     Returns:
         (H, W) uint8, 0 to ``len(last)``; a pixel that touches another class has distance 1, bin 0.
     """
+    height, width = labels.shape
     bins = torch.zeros(labels.shape, dtype=torch.uint8, device=labels.device)
-    for width in last:
-        bins += ~boundary_band(labels, width)
+    highest = lowest = functional.pad(labels, (last[-1],) * 4, value=IGNORE)
+    done = 0
+    for distance in last:
+        # A window grows from the one before it.
+        side, done = 2 * (distance - done) + 1, distance
+        highest, lowest = sliding(highest, side, torch.maximum), sliding(lowest, side, torch.minimum)
+        margin = last[-1] - distance
+        same = (highest == lowest)[margin : margin + height, margin : margin + width]
+        bins += same
     return bins.masked_fill_(labels == IGNORE, 0)
