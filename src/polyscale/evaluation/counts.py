@@ -22,6 +22,7 @@ from polyscale.metrics import (
     calibration_counts,
     confusion_matrix,
     thickness_bins,
+    top_class,
 )
 
 __all__ = ["BOUNDARY_WIDTHS", "CONFIDENT", "LEVELS", "TEMPERATURES", "Counts", "Seen"]
@@ -203,7 +204,7 @@ class Counts:
         valid = truth != IGNORE
         some, truth = some[:, valid], truth[valid].long()
         some = some.clamp_min(torch.finfo(some.dtype).tiny).log().float()
-        best = some.argmax(0)
+        best = top_class(some)[1].long()
         for t, temperature in enumerate(TEMPERATURES):
             logs = (some / temperature).log_softmax(0)
             confidence = logs.gather(0, best[None])[0].exp().clamp(0, 1)

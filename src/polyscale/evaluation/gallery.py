@@ -116,9 +116,10 @@ def write_image(
         _save(folder / f"weight-{scale:g}.png", _shrunk(weight[0, 0], factor))
     for scale, view in thinned(views or {}, (height, width)).items():
         stored, deepest = encode_logits(view.logits[0])
-        _save(folder / f"logits-{scale:g}.png", stored.flatten(0, 1))
+        _save(folder / f"logits-{scale:g}.png", stored.flatten(0, 1), effort=6)
         if view.attention is not None:
-            _save(folder / f"attention-{scale:g}.png", (view.attention[0].float() * 255).round().byte().flatten(0, 1))
+            trust = (view.attention[0].float() * 255).round().byte()
+            _save(folder / f"attention-{scale:g}.png", trust.flatten(0, 1), effort=6)
         about["logits"][f"{scale:g}"] = {"grid": list(view.logits.shape[-2:]), "deepest": deepest}
     return about
 
@@ -180,7 +181,7 @@ def _shrunk(values: Tensor, factor: int) -> Tensor:
     return (values.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def _save(path: Path, values: Tensor) -> None:
-    # A report packs those it embeds once more; here quick counts more than small.
+def _save(path: Path, values: Tensor, effort: int = 1) -> None:
+    """Write a grey picture; little ``effort`` is enough for those that a report packs once more."""
     with write_atomically(path) as temporary:
-        Image.fromarray(values.cpu().numpy()).save(temporary, "PNG", compress_level=1)
+        Image.fromarray(values.cpu().numpy()).save(temporary, "PNG", compress_level=effort)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from polyscale.data.png import encode_index_png
 from polyscale.files import write_atomically
 from polyscale.intervals import class_iou, mean_iou
 from polyscale.labels import IGNORE, LabelSpace
@@ -121,24 +122,19 @@ def image_data(folder: Path, entry: Mapping[str, Any]) -> Part:
 
 
 def _packed(path: Path) -> bytes:
-    """The values of a grey picture in the fewest bytes: 4 bits a pixel where they suffice, 255 then being 15."""
+    """The values of a grey picture in few bytes: 4 bits a pixel where they suffice, 255 then being 15."""
+    if path.stem.startswith(("logits-", "attention-")):
+        return path.read_bytes()
     values = np.asarray(Image.open(path))
     if path.stem.startswith(("weight-", "confidence-")):
-        return _png(Image.fromarray((np.rint(values / COARSE) * COARSE).astype(np.uint8)))
-    tries = [_png(Image.fromarray(values))]
-    small = np.where(values == IGNORE, 15, values)
-    if (small <= 15).all() and not (values == 15).any():
-        indexed = Image.fromarray(small.astype(np.uint8)).convert("P")
-        grey = np.repeat(np.append(np.arange(15), IGNORE), 3).astype(np.uint8)
-        indexed.putpalette(grey.tobytes())
-        tries.append(_png(indexed, bits=4))
-    return min(tries, key=len)
-
-
-def _png(picture: Image.Image, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True, **options)
-    return buffer.getvalue()
+        buffer = io.BytesIO()
+        Image.fromarray((np.rint(values / COARSE) * COARSE).astype(np.uint8)).save(buffer, "PNG", compress_level=6)
+        return buffer.getvalue()
+    found = np.flatnonzero(np.bincount(values.ravel(), minlength=IGNORE + 1))
+    if ((found < 15) | (found == IGNORE)).all():
+        grey = np.repeat(np.append(np.arange(15), IGNORE), 3).astype(np.uint8).reshape(16, 3)
+        return encode_index_png(np.minimum(values, 15), grey)
+    return encode_index_png(values, None)
 
 
 def _photo(path: Path, most: int) -> bytes:
