@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from polyscale.attention import AttentionOverViews, ViewAttention
+from polyscale.evaluation import Recording, evaluate
 from polyscale.looker import see
 from polyscale.report import PageData, Table, read_evaluation, write_page, write_report
 from polyscale.report import build as build_module
@@ -157,6 +159,22 @@ def test_the_mixer_fuses_as_torch_does(page, network, fakes, name):
     assert (labels == expected).mean() >= 0.999
     wait(page, "document.getElementById('mix-all').textContent.includes('(')")
     assert script(page, "return polyscale.stage.right") == "mixed"
+
+
+def test_the_mixer_fuses_as_attention_over_views_does(browser, fakes, tmp_path):
+    torch.manual_seed(0)
+    head = ViewAttention(4)
+    torch.nn.init.normal_(head.layers[-1].weight, std=2)
+    data = fakes.HostileToys(fakes.SIZES[:2])
+    recording = Recording(tmp_path, gallery=None, logits=True)
+    model = AttentionOverViews(fakes.Pixels(), head)
+    evaluate(model, data, SCALES, compare=True, recording=recording).write(tmp_path)
+    write_report(tmp_path / "report.html", [read_evaluation(tmp_path)])
+    width(browser, 1280)
+    opened(browser, tmp_path / "report.html")
+    labels = mixed(browser, {"0.5": ("learnt", 0)})
+    fused = np.array(script(browser, "return [...polyscale.stage.picture.maps.get('fused').data]"), np.uint8)
+    assert (labels == fused).mean() >= 0.995
 
 
 def test_the_mixer_changes_something_and_scores_it(page, evaluated):

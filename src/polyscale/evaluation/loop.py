@@ -23,7 +23,7 @@ from polyscale.errors import UserError
 from polyscale.evaluation.attention import AttentionTotals
 from polyscale.evaluation.checks import check_channels, check_classes, check_items, choose_scales, no_mask
 from polyscale.evaluation.counts import Seen
-from polyscale.evaluation.recording import Recording, seen
+from polyscale.evaluation.recording import Recording, fusion_of, seen
 from polyscale.evaluation.result import Evaluation
 from polyscale.evaluation.rows import (
     AVERAGE_PROBABILITIES,
@@ -136,9 +136,7 @@ def evaluate(
     pass_over = _Pass(model, ordered if compare else own, own, flip, autocast, rows, attention, recording, keep, tiles)
     if recording is not None:
         weighted = own if attention is not None else ()
-        recording.start(
-            space, list(rows), pass_over.scales, model.method, bool(getattr(model, "fast", False)), weighted
-        )
+        recording.start(space, list(rows), pass_over.scales, model.method, fusion_of(model), weighted)
 
     rank, world = rank_and_world()
     indices = range(rank, len(data), world)

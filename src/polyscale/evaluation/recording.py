@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polyscale.attention import AttentionOverViews
 from polyscale.errors import UserError
 from polyscale.evaluation.counts import BOUNDARY_WIDTHS, CONFIDENT, TEMPERATURES, Counts, Seen
 from polyscale.evaluation.gallery import Gallery, are_few, remove, write_image, write_thumbnail
@@ -21,10 +22,10 @@ from polyscale.evaluation.rows import AVERAGE_PROBABILITIES, FUSED, ORACLE, scal
 from polyscale.files import check_folder, write_atomically
 from polyscale.labels import LabelSpace
 from polyscale.metrics import BORDER_BINS, FIXED_POINT, THICKNESS_BINS, top_class
-from polyscale.multiscale import View
+from polyscale.multiscale import MultiScale, View
 from polyscale.processes import rank_and_world, wait_for_all
 
-__all__ = ["FORMAT", "Recording", "seen"]
+__all__ = ["FORMAT", "Recording", "fusion_of", "seen"]
 
 FORMAT = "polyscale-recording 1"
 
@@ -38,6 +39,18 @@ def seen(scores: Tensor, probabilities: bool) -> Seen:
     """The best class of each pixel and its probability, from logits or probabilities (C, H, W)."""
     best, classes = top_class(scores)
     return Seen(classes, best if probabilities else (best - scores.logsumexp(0)).exp().clamp(0, 1))
+
+
+def fusion_of(model: MultiScale) -> str:
+    """What a page must know to fuse as the network does.
+
+    Returns:
+        "exact" or "fast", as in ``multiscale``; "apart" where attention and logits are enlarged each by itself and
+        multiplied then, as ``attention`` does.
+    """
+    if isinstance(model, AttentionOverViews):
+        return "apart"
+    return "fast" if getattr(model, "fast", False) else "exact"
 
 
 class Recording:
@@ -67,7 +80,7 @@ class Recording:
         rows: Sequence[str],
         scales: Sequence[float],
         method: str,
-        fast: bool,
+        fusion: str,
         weighted: Sequence[float] = (),
     ) -> None:
         """Name what will be counted; every process calls this before its first image.
@@ -77,7 +90,7 @@ class Recording:
             rows: of the evaluation, the network's own first.
             scales: all that are looked at, of which ``rows`` has each alone or none.
             method: how the network combines scales.
-            fast: it fuses on the network's grid.
+            fusion: how it fuses; see ``fusion_of``.
             weighted: scales whose weight is given with each image.
         """
         self._scales = tuple(sorted(scales))
@@ -95,7 +108,7 @@ class Recording:
             "scales": list(self._scales),
             "weighted_scales": sorted(weighted),
             "method": method,
-            "fusion": "fast" if fast else "exact",
+            "fusion": fusion,
             "thickness": list(THICKNESS_BINS),
             "border": list(BORDER_BINS),
             "boundary_widths": list(BOUNDARY_WIDTHS),

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import polyscale
 from polyscale.errors import UserError
+from polyscale.evaluation.recording import fusion_of
 from polyscale.inference.predictor import Predictor
 from polyscale.page.look import look_at
 from polyscale.pictures import HEAT_COLORS
@@ -90,7 +91,7 @@ def _page(predictor: Predictor, name: str, facts: Sequence[str]) -> tuple[bytes,
         "scale_colors": [list(scale_color(k)) for k in range(len(scales))],
         "heat": [list(color) for color in HEAT_COLORS],
         "method": model.method,
-        "fusion": "fast" if getattr(model, "fast", False) else "exact",
+        "fusion": fusion_of(model),
         "images": [],
         "order": [],
         "coverage": None,

@@ -92,10 +92,11 @@ function wishedViews(views, wishes) {
  * @param {StoredView[]} views finest first
  * @param {number} c the class that it is of
  * @param {(view: StoredView) => Float32Array} read the map of each view
- * @param {boolean} shrink at scales from 1 up the result takes each view's size (exact fusion)
+ * @param {string} fusion "exact": at scales from 1 up the result takes each view's size; "apart": attention and logits
+ *   are enlarged each by itself, and multiplied then
  * @returns {{map: Float32Array, height: number, width: number}}
  */
-function chainMap(views, c, read, shrink) {
+function chainMap(views, c, read, fusion) {
   let { height, width } = views[0];
   let map = read(views[0]);
   for (const view of views.slice(1)) {
@@ -103,14 +104,16 @@ function chainMap(views, c, read, shrink) {
     const first = view.maps > 1 ? c * size : 0;
     const attention = /** @type {Float32Array} */ (view.attention).subarray(first, first + size);
     const own = read(view);
-    const down = shrink && view.scale >= 1;
+    const down = fusion === "exact" && view.scale >= 1;
     if (down) {
       map = resizeMap(map, height, width, view.height, view.width);
       ({ height, width } = view);
     }
-    const product = resizeMap(own.map((value, k) => attention[k] * value), view.height, view.width, height, width);
-    const trust = resizeMap(attention, view.height, view.width, height, width);
-    map = map.map((value, k) => product[k] + (1 - trust[k]) * value);
+    const enlarged = (/** @type {Float32Array} */ small) => resizeMap(small, view.height, view.width, height, width);
+    const apart = fusion === "apart";
+    const product = enlarged(apart ? own : own.map((value, k) => attention[k] * value));
+    const trust = enlarged(attention);
+    map = map.map((value, k) => (apart ? trust[k] * product[k] : product[k]) + (1 - trust[k]) * value);
   }
   return { map, height, width };
 }
@@ -120,10 +123,10 @@ function chainMap(views, c, read, shrink) {
  * @param {StoredView[]} views finest first
  * @param {number} numClasses
  * @param {[number, number]} size of the image, height and width
- * @param {boolean} shrink
+ * @param {string} fusion
  * @returns {Uint8Array}
  */
-function fuseClasses(views, numClasses, [height, width], shrink) {
+function fuseClasses(views, numClasses, [height, width], fusion) {
   const tables = new Map(
     views.map((view) => {
       const logit = (/** @type {number} */ k) => -view.deepest * (k / 255) ** 2;
@@ -142,7 +145,7 @@ function fuseClasses(views, numClasses, [height, width], shrink) {
       const codes = view.logits.subarray(c * size, (c + 1) * size);
       return Float32Array.from(codes, sum ? (code, k) => table[code] / sum[k] : (code) => table[code]);
     };
-    const fused = chainMap(views, c, read, shrink);
+    const fused = chainMap(views, c, read, fusion);
     const map = resizeMap(fused.map, fused.height, fused.width, height, width);
     for (let k = 0; k < map.length; k++) {
       if (map[k] > best[k]) {
@@ -170,12 +173,12 @@ function sumOf(view, table) {
 /**
  * Mean weight of each view in the class chosen, over the pixels of the grid.
  * @param {StoredView[]} views finest first
- * @param {boolean} shrink
+ * @param {string} fusion
  * @param {Uint8Array} classes of the fused result, of the image
  * @param {[number, number]} size of the image, height and width
  * @returns {number[]}
  */
-function meanWeights(views, shrink, classes, [imageHeight, imageWidth]) {
+function meanWeights(views, fusion, classes, [imageHeight, imageWidth]) {
   const several = views.some((view) => view.maps > 1);
   const present = several ? new Set(classes) : [0];
   return views.map((chosen) => {
@@ -184,7 +187,7 @@ function meanWeights(views, shrink, classes, [imageHeight, imageWidth]) {
     let sum = 0;
     let pixels = 0;
     for (const c of present) {
-      const { map, height, width } = chainMap(views, c, read, shrink);
+      const { map, height, width } = chainMap(views, c, read, fusion);
       for (let k = 0; k < map.length; k++) {
         const y = Math.floor(((Math.floor(k / width) + 0.5) * imageHeight) / height);
         const x = Math.floor((((k % width) + 0.5) * imageWidth) / width);

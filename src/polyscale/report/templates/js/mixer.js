@@ -33,10 +33,9 @@ function setUpMixer(stage, showRight) {
     views.set(picture.index, stored);
     const wished = wishedViews(await stored, wanted);
     if (!wished.length) return null;
-    const shrink = page.fusion !== "fast";
     const size = picture.stored.size;
-    const classes = fuseClasses(wished, page.classes.length, size, shrink);
-    const weights = meanWeights(wished, shrink, classes, size);
+    const classes = fuseClasses(wished, page.classes.length, size, page.fusion);
+    const weights = meanWeights(wished, page.fusion, classes, size);
     return { classes, weights: new Map(wished.map((view, k) => [view.scale, weights[k]])) };
   };
 
