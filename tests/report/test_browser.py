@@ -164,7 +164,7 @@ def test_the_mixer_fuses_as_torch_does(page, network, fakes, name):
 def test_the_mixer_fuses_as_attention_over_views_does(browser, fakes, tmp_path):
     torch.manual_seed(0)
     head = ViewAttention(4)
-    torch.nn.init.normal_(head.layers[-1].weight, std=2)
+    torch.nn.init.normal_(head.layers[-1].weight, std=20)
     data = fakes.HostileToys(fakes.SIZES[:2])
     recording = Recording(tmp_path, gallery=None, logits=True)
     model = AttentionOverViews(fakes.Pixels(), head)
@@ -174,7 +174,7 @@ def test_the_mixer_fuses_as_attention_over_views_does(browser, fakes, tmp_path):
     opened(browser, tmp_path / "report.html")
     labels = mixed(browser, {"0.5": ("learnt", 0)})
     fused = np.array(script(browser, "return [...polyscale.stage.picture.maps.get('fused').data]"), np.uint8)
-    assert (labels == fused).mean() >= 0.995
+    assert (labels == fused).mean() >= 0.998  # multiplied before they are enlarged: 0.995
 
 
 def test_the_mixer_changes_something_and_scores_it(page, evaluated):
