@@ -73,7 +73,7 @@ def test_it_starts_as_the_average_of_logits(scales: tuple[float, ...], maps: int
     generator = torch.Generator().manual_seed(1)
     views = {scale: View(torch.randn(2, 5, 6, 8, generator=generator)) for scale in scales}
     with torch.no_grad():
-        fused = model.fuse(views, (6, 8))
+        fused = model.chain(views, model.known(views, (6, 8)))
     torch.testing.assert_close(fused.logits, average_logits(views), rtol=1e-5, atol=1e-5)
     for weight in model.weights(fused.views).values() if len(scales) > 1 else ():
         torch.testing.assert_close(weight, torch.full_like(weight, 1 / len(scales)), rtol=1e-5, atol=1e-5)
@@ -99,7 +99,7 @@ def test_the_head_cannot_bend_the_views() -> None:
     with torch.no_grad():
         model.head.layers[-1].weight.zero_()
         model.head.layers[-1].bias.fill_(60.0)
-    model.fuse(views, (4, 4)).logits.sum().backward()
+    model.chain(views, model.known(views, (4, 4))).logits.sum().backward()
     assert float(views[1.0].logits.grad.abs().max()) == 0
     assert float(views[0.5].logits.grad.min()) == 1
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from polyscale.multiscale import MultiScale, chained_weights
+from polyscale.multiscale import HierarchicalMultiScale
 from polyscale.views import Fused, Look, View, look, resize
 
 __all__ = ["AttentionOverViews", "ViewAttention", "disagreement", "statistics", "surroundings"]
@@ -107,7 +107,7 @@ class ViewAttention(nn.Module):
         return trust
 
 
-class AttentionOverViews(MultiScale):
+class AttentionOverViews(HierarchicalMultiScale):
     """A segmenter that is shown each scale in turn; the trust in a scale is read from it and the finer result.
 
     Views are fused on the segmenter's grid, and the result is resized once.
@@ -120,10 +120,6 @@ class AttentionOverViews(MultiScale):
         eval_scales: scales used where none are asked for.
     """
 
-    method = "hierarchical"
-    shows_scales = True
-    fast = True
-
     def __init__(
         self,
         segmenter: nn.Module,
@@ -132,39 +128,16 @@ class AttentionOverViews(MultiScale):
         train_scales: Sequence[float] = (0.5, 1.0, 2.0),
         eval_scales: Sequence[float] = (0.5, 1.0, 2.0),
     ) -> None:
-        super().__init__(segmenter, train_scales, eval_scales)
+        super().__init__(segmenter, fast=True, train_scales=train_scales, eval_scales=eval_scales)
         self.head = head
         self.reads_features = reads_features
-
-    def combine(self, images: Tensor, scales: tuple[float, ...]) -> Fused:
-        """Look at each scale, and fuse."""
-        return self.fuse(self._look(images, scales), images.shape[-2:])
-
-    def maps(
-        self, images: Tensor, scales: tuple[float, ...], look: Look = look
-    ) -> tuple[list[Tensor], dict[float, View]]:
-        """The fused logits on the grid of the finest view."""
-        views = self._look(images, scales, look)
-        fused = self.chain(views, self.known(views, images.shape[-2:]))
-        return [fused.logits], fused.views
 
     def _look(self, images: Tensor, scales: tuple[float, ...], look: Look = look) -> dict[float, View]:
         order = tuple(reversed(scales))
         return {scale: look(self.segmenter, images, scale, self.reads_features, grid=True) for scale in order}
 
-    def fuse(self, views: Mapping[float, View], size: Sequence[int]) -> Fused:
-        """Fuse views that lie on the segmenter's grid.
-
-        Args:
-            views: scale -> view; 1 must be among the scales.
-            size: (H, W) of the result.
-
-        Returns:
-            Logits (N, C, H, W), and the views with their attention, finest first.
-        """
-        fused = self.chain(views, self.known(views, size))
-        aux = None if fused.aux is None else resize(fused.aux, size)
-        return Fused(resize(fused.logits, size), aux, fused.views)
+    def _fuse(self, views: Mapping[float, View], size: Sequence[int]) -> Fused:
+        return self.chain(views, self.known(views, size))
 
     def known(self, views: Mapping[float, View], size: Sequence[int]) -> dict[float, Tensor]:
         """What the head may know of each view of an image of ``size``: scale -> (N, 3 (C + 5) + F, gh, gw).
@@ -206,10 +179,6 @@ class AttentionOverViews(MultiScale):
             finer = finer + (known[scale] - finer) / number
             done[scale] = view._replace(attention=resize(attention, view.logits.shape[-2:]), features=None)
         return Fused(fused, aux, done)
-
-    def weights(self, views: Mapping[float, View]) -> dict[float, Tensor]:
-        """The products of attentions down the chain; see ``chained_weights``."""
-        return chained_weights(views)
 
     def parts(self) -> dict[str, nn.Module]:
         """The attention is the head over views."""

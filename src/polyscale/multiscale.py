@@ -53,12 +53,12 @@ def fuse(views: Mapping[float, View]) -> Fused:
     return _chain(views, shrink=True)
 
 
-def fuse_on_grid(views: Mapping[float, View], size: Sequence[int] | None = None) -> Fused:
+def fuse_on_grid(views: Mapping[float, View], size: Sequence[int]) -> Fused:
     """The fast mode: chain views on the finest one's own grid, and resize the result, once, to ``size``.
 
     Args:
         views: scale -> view on the segmenter's grid; 1 must be among the scales.
-        size: (H, W) of the result; None leaves it on the grid.
+        size: (H, W) of the result.
 
     Returns:
         Logits and auxiliary logits at ``size``, and the views, finest first.
@@ -66,9 +66,11 @@ def fuse_on_grid(views: Mapping[float, View], size: Sequence[int] | None = None)
     Raises:
         ValueError: scale 1 is missing, or a view other than the finest has no attention.
     """
-    fused = _chain(views, shrink=False)
-    if size is None:
-        return fused
+    return _enlarged(_chain(views, shrink=False), size)
+
+
+def _enlarged(fused: Fused, size: Sequence[int]) -> Fused:
+    """With logits at ``size``; the views stay as they are."""
     return Fused(resize(fused.logits, size), None if fused.aux is None else resize(fused.aux, size), fused.views)
 
 
@@ -272,15 +274,13 @@ class HierarchicalMultiScale(MultiScale):
 
     def combine(self, images: Tensor, scales: tuple[float, ...]) -> Fused:
         """Look at each scale, and fuse."""
-        views = self._look(images, scales)
-        return fuse_on_grid(views, images.shape[-2:]) if self.fast else fuse(views)
+        return _enlarged(self._fuse(self._look(images, scales), images.shape[-2:]), images.shape[-2:])
 
     def maps(
         self, images: Tensor, scales: tuple[float, ...], look: Look = look
     ) -> tuple[list[Tensor], dict[float, View]]:
         """The fused logits, with ``fast`` on the grid of the finest view."""
-        views = self._look(images, scales, look)
-        fused = fuse_on_grid(views) if self.fast else fuse(views)
+        fused = self._fuse(self._look(images, scales, look), images.shape[-2:])
         return [fused.logits], fused.views
 
     def _look(self, images: Tensor, scales: tuple[float, ...], look: Look = look) -> dict[float, View]:
@@ -290,6 +290,10 @@ class HierarchicalMultiScale(MultiScale):
         plain = getattr(self.segmenter, "without_attention", self.segmenter) if self.skip_finest else self.segmenter
         views[finest] = look(plain, images, finest, grid=self.fast)
         return views
+
+    def _fuse(self, views: Mapping[float, View], size: Sequence[int]) -> Fused:  # noqa: ARG002 - for those that need it
+        """Fuse the views of images of ``size``; with ``fast`` the logits stay on the finest view's grid."""
+        return _chain(views, shrink=not self.fast)
 
     def weights(self, views: Mapping[float, View]) -> dict[float, Tensor]:
         """The products of attentions down the chain; see ``chained_weights``."""

@@ -4,22 +4,20 @@ The published head sees the features of one scale and judges it against every fi
 scale and of the next finer one, side by side; the fusion is the same.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from polyscale.multiscale import MultiScale, chained_weights, fuse, fuse_on_grid
-from polyscale.views import Fused, Look, View, look, resize
+from polyscale.multiscale import HierarchicalMultiScale
+from polyscale.views import Look, View, look, resize
 
 __all__ = ["PairwiseMultiScale"]
 
 
-class PairwiseMultiScale(MultiScale):
+class PairwiseMultiScale(HierarchicalMultiScale):
     """A segmenter that is shown each scale in turn; the trust in a scale is read from it and the next finer one.
-
-    Like ``HierarchicalMultiScale`` it is trained on one pair of scales and chains any set that contains 1 afterwards.
 
     Args:
         segmenter: (N, 3, h, w) -> View with features, on any grid.
@@ -30,9 +28,6 @@ class PairwiseMultiScale(MultiScale):
         eval_scales: scales used where none are asked for.
     """
 
-    method = "hierarchical"
-    shows_scales = True
-
     def __init__(
         self,
         segmenter: nn.Module,
@@ -41,22 +36,8 @@ class PairwiseMultiScale(MultiScale):
         train_scales: Sequence[float] = (0.5, 1.0),
         eval_scales: Sequence[float] = (0.5, 1.0, 2.0),
     ) -> None:
-        super().__init__(segmenter, train_scales, eval_scales)
+        super().__init__(segmenter, fast=fast, train_scales=train_scales, eval_scales=eval_scales)
         self.head = head
-        self.fast = fast
-
-    def combine(self, images: Tensor, scales: tuple[float, ...]) -> Fused:
-        """Look at each scale, and fuse."""
-        views = self._look(images, scales)
-        return fuse_on_grid(views, images.shape[-2:]) if self.fast else fuse(views)
-
-    def maps(
-        self, images: Tensor, scales: tuple[float, ...], look: Look = look
-    ) -> tuple[list[Tensor], dict[float, View]]:
-        """The fused logits, with ``fast`` on the grid of the finest view."""
-        views = self._look(images, scales, look)
-        fused = fuse_on_grid(views) if self.fast else fuse(views)
-        return [fused.logits], fused.views
 
     def _look(self, images: Tensor, scales: tuple[float, ...], look: Look = look) -> dict[float, View]:
         """A view of each scale; the finest has no attention, as there is none finer to compare with."""
@@ -71,10 +52,6 @@ class PairwiseMultiScale(MultiScale):
             attention = attention.float() if attention.dtype in (torch.float16, torch.bfloat16) else attention
             views[scale] = views[scale]._replace(attention=resize(attention, views[scale].logits.shape[-2:]))
         return {scale: view._replace(features=None) for scale, view in views.items()}
-
-    def weights(self, views: Mapping[float, View]) -> dict[float, Tensor]:
-        """The products of attentions down the chain; see ``chained_weights``."""
-        return chained_weights(views)
 
     def parts(self) -> dict[str, nn.Module]:
         """The attention is the head over pairs."""

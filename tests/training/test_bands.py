@@ -13,6 +13,7 @@ from polyscale.errors import UserError
 from polyscale.evaluation import evaluate
 from polyscale.inference.files import predict_files
 from polyscale.training import ExperimentConfig, train
+from polyscale.training.choose import choose_recipe
 
 rasterio = pytest.importorskip("rasterio")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:rasterio", "ignore::PendingDeprecationWarning:rasterio")
@@ -72,6 +73,26 @@ def test_it_is_trained_scored_and_used(data, tmp_path):
     assert Image.open(tmp_path / "out" / "labels" / "a.png").size == (64, 64)
     with pytest.raises(UserError, match=r"uint8 array of shape \(H, W, 5\)"):
         predictor.predict(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_a_tracker_is_shown_the_first_three_channels(data, tmp_path):
+    root = str(data)
+    changes = [f"data.val={{kind: folder, root: {root}}}", "training.epoch_length=4", "training.tracker=tensorboard"]
+    result = train(recipe(data, *changes), tmp_path / "run")
+    assert result.last.is_file()
+    assert any((tmp_path / "run" / "tensorboard").iterdir())
+
+
+def test_a_recipe_is_chosen_for_its_channels(data):
+    assert choose_recipe(data)["model"]["backbone"]["in_channels"] == 5
+
+
+def test_a_large_image_is_not_cut_into_tiles(data, tmp_path):
+    predictor = polyscale.load(train(recipe(data, "training.epoch_length=4"), tmp_path / "run").last, "cpu")
+    file = data / "images" / "a.tif"
+    assert predictor.predict(file, tile=64).labels.shape == (64, 64)
+    with pytest.raises(UserError, match="5 channels looks at whole images only"):
+        predictor.predict(file, tile=63, overlap=4)
 
 
 def test_channels_that_do_not_fit_are_told_before_training(data, tmp_path):

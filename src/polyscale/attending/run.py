@@ -21,6 +21,7 @@ from polyscale.attending.learn import learn
 from polyscale.attending.pixels import CachedPixels
 from polyscale.attention import AttentionOverViews, ViewAttention
 from polyscale.baselines import AveragePooling
+from polyscale.data.held_out import held_out
 from polyscale.data.items import Item, Sample, SegmentationData
 from polyscale.errors import UserError
 from polyscale.evaluation.checks import check_classes
@@ -74,17 +75,13 @@ class _Part(SegmentationData):
 def hold_out(data: SegmentationData, fraction: float) -> tuple[SegmentationData, SegmentationData]:
     """Training and held-out part of a data set.
 
-    Four blocks of neighbours are held out, not single images: the frames of a video resemble their neighbours.
-
     Raises:
         UserError: fewer than eight images.
     """
     number = len(data)
     if number < 8:
         raise UserError(f"{number} images are too few to hold some of them out; give at least 8, or validation images")
-    block = max(1, round(number * fraction / 4))
-    starts = [round((k + 0.5) * number / 4 - block / 2) for k in range(4)]
-    held = sorted({index for start in starts for index in range(max(0, start), min(number, start + block))})
+    held = held_out(number, number * fraction)
     return _Part(data, [index for index in range(number) if index not in set(held)]), _Part(data, held)
 
 

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from polyscale.looker import weights_of
 from polyscale.models.onnx_network import ALIKE
 from polyscale.multiscale import MultiScale
-from polyscale.views import View, at_input_sizes, resize
+from polyscale.views import Fused, resize
 
 __all__ = ["Exportable"]
 
@@ -38,8 +39,5 @@ class Exportable(nn.Module):
             logits = mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
         if self.model.method in ALIKE:
             return (logits,)
-        # Of a view's logits only the size is needed.
-        bare = {scale: View(view.logits[:, :1], view.attention) for scale, view in views.items()}
-        chosen = logits.argmax(1, keepdim=True)
-        weights = self.model.weights(at_input_sizes(bare, size)).values()
-        return logits, torch.cat([x if x.shape[1] == 1 else x.gather(1, chosen) for x in weights], dim=1)
+        weights = weights_of(self.model, Fused(logits, None, views), size)
+        return logits, torch.cat(list(weights.values()), dim=1)

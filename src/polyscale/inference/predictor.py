@@ -140,13 +140,16 @@ class Predictor:
             UserError: an image that cannot be read, scales that the network cannot take, too little memory for its
                 size, or a network whose output is not finite.
         """
-        if tile is not None:
-            tiles = Tiles(tile, tile // 8 if overlap is None else overlap)
-            tiles.check()
-            tensor, shown = _as_tensor(image)
-            if max(tensor.shape) > tile:
-                return self._predict_in_tiles(shown, tiles, scales, flip)
-        return self.predict_batch([image], scales, flip, probabilities=probabilities)[0]
+        if tile is None:
+            return self.predict_batch([image], scales, flip, probabilities=probabilities)[0]
+        tiles = Tiles(tile, tile // 8 if overlap is None else overlap)
+        tiles.check()
+        tensor, shown = self._as_tensor(image)
+        if max(tensor.shape[1:]) <= tile:
+            return self._predict([(tensor, shown)], self.looker.choose(scales), flip, probabilities)[0]
+        if len(tensor) != 3:
+            raise UserError(f"a network of {len(tensor)} channels looks at whole images only; leave out tile")
+        return self._predict_in_tiles(shown, tiles, scales, flip)
 
     def _predict_in_tiles(
         self,

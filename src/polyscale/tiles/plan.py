@@ -63,7 +63,7 @@ class Tiles(NamedTuple):
         if not 0 <= self.overlap <= self.tile - stride:
             raise UserError(
                 f"an overlap of {self.overlap} pixels does not suit tiles of {self.tile}; choose --overlap from 0 to "
-                f"{self.tile - stride}, such as {self.tile // 8}"
+                f"{self.tile - stride}"
             )
 
 

@@ -16,6 +16,7 @@ import torch
 from polyscale.backbones import can_be_pretrained
 from polyscale.config import read_yaml
 from polyscale.data import SegmentationData, list_splits, open_data
+from polyscale.data.held_out import held_out
 from polyscale.data.kind import DataSetConfig
 from polyscale.data.open import data_config
 from polyscale.errors import UserError
@@ -54,6 +55,8 @@ class _Facts(NamedTuple):
     """Median (height, width)."""
     shares: np.ndarray[Any, np.dtype[np.float64]]
     """Of the classes in the labelled pixels, (C,)."""
+    channels: int
+    """Of the images."""
 
 
 def is_data(part: str | Path) -> bool:
@@ -67,7 +70,8 @@ def is_data(part: str | Path) -> bool:
     if path.is_file():
         values = read_yaml(path) if path.suffix.lower() in (".yaml", ".yml") else None
         return isinstance(values, dict) and "data" not in values and ("root" in values or "kind" in values)
-    return Path(str(path).rpartition(":")[0] or "/dev/null").is_dir()
+    folder = str(path).rpartition(":")[0]
+    return bool(folder) and Path(folder).is_dir()
 
 
 def choose_recipe(where: str | Path) -> dict[str, Any]:
@@ -91,6 +95,8 @@ def choose_recipe(where: str | Path) -> dict[str, Any]:
     notes = [f"data: {len(data)} images to learn from, {held}{told}; {about}"]
     machine = _machine()
     backbone, random = _backbone(machine, notes)
+    if facts.channels != 3:
+        backbone["in_channels"] = facts.channels
     crop = _crop(facts.size, machine.crop_side)
     zoom = [0.5, 2.0] if max(facts.size) <= 3 * max(crop) else [0.25, 1.5]
     notes.append(
@@ -140,7 +146,8 @@ def _parts(where: str | Path) -> tuple[DataSetConfig, DataSetConfig | None, str]
     if len(names) < _FEWEST or not {"include", "exclude"} <= set(type(config).model_fields):
         why = "too few to hold some out" if len(names) < _FEWEST else "no split val, and none can be held out"
         return config, None, f" ({why})"
-    patterns = [glob.escape(names[index]) for index in _held_out(len(names))]
+    held = held_out(len(names), min(len(names) / 5, _MOST_HELD_OUT))
+    patterns = [glob.escape(names[index]) for index in held]
     excluded = getattr(config, "exclude", ())
     return (
         config.model_copy(update={"exclude": (*excluded, *patterns)}),
@@ -149,26 +156,21 @@ def _parts(where: str | Path) -> tuple[DataSetConfig, DataSetConfig | None, str]
     )
 
 
-def _held_out(number: int) -> list[int]:
-    """Four blocks of neighbours: single frames of a video resemble those beside them."""
-    block = max(1, round(min(number / 5, _MOST_HELD_OUT) / 4))
-    starts = [round((k + 0.5) * number / 4 - block / 2) for k in range(4)]
-    return sorted({index for start in starts for index in range(max(0, start), min(number, start + block))})
-
-
 def _look(data: SegmentationData) -> _Facts:
     indices = np.unique(np.linspace(0, len(data) - 1, min(len(data), _LOOKED_AT)).round().astype(int)).tolist()
     counts = np.zeros(IGNORE + 1)
     sizes = []
+    channels = 3
     for index in indices:
         sample = data.read(index)
         if sample.labels is None:
             raise UserError(f"{sample.name} has no mask; training needs one for each image")
         sizes.append(sample.labels.shape)
+        channels = sample.image.shape[2]
         counts += np.bincount(sample.labels.reshape(-1), minlength=IGNORE + 1)
     counts = counts[: data.label_space.num_classes]
     height, width = np.median(np.array(sizes), axis=0).round().astype(int).tolist()
-    return _Facts((height, width), counts / max(1.0, counts.sum()))
+    return _Facts((height, width), counts / max(1.0, counts.sum()), channels)
 
 
 def _machine() -> _Machine:

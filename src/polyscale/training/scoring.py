@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from PIL import Image
 
 from polyscale.data import SegmentationData
+from polyscale.data.bands import as_rgb
 from polyscale.data.items import Sample
 from polyscale.evaluation import Evaluation, evaluate
 from polyscale.looker import see
@@ -76,16 +77,13 @@ class Scorer:
         labels = see(self.network, image, scales, autocast=self.autocast).logits[0].argmax(0).byte().cpu().numpy()
         space = self.data.label_space
         truth = labels if sample.labels is None else sample.labels
-        cells = [
-            Image.fromarray(sample.image),
-            overlay(sample.image, truth, space),
-            overlay(sample.image, labels, space),
-        ]
-        factor = min(1.0, _WIDEST / sample.image.shape[1])
-        size = (max(1, round(sample.image.shape[1] * factor)), max(1, round(sample.image.shape[0] * factor)))
+        shown = as_rgb(sample.image)
+        cells = [Image.fromarray(shown), overlay(shown, truth, space), overlay(shown, labels, space)]
+        factor = min(1.0, _WIDEST / shown.shape[1])
+        size = (max(1, round(shown.shape[1] * factor)), max(1, round(shown.shape[0] * factor)))
         captions = (sample.name, "truth", "network")
-        shown = [(told, cell.resize(size)) for told, cell in zip(captions, cells, strict=True)]
-        return panel(shown, len(shown), legend(space, 3 * size[0]))
+        named = [(told, cell.resize(size)) for told, cell in zip(captions, cells, strict=True)]
+        return panel(named, len(named), legend(space, 3 * size[0]))
 
     def _score(self, scales: Sequence[float]) -> Evaluation:
         return evaluate(
