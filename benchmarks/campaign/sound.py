@@ -138,7 +138,7 @@ def recipe_values(root: Path, **training: Any) -> dict[str, Any]:
             "batch_size": 2,
             "num_workers": 0,
             "log_every": 1,
-            "tensorboard": False,
+            "tracker": "none",
             "ema_decay": 0.9,
             "optimizer": {"kind": "adamw", "lr": 2e-3},
             **training,

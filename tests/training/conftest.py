@@ -5,15 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from campaign.sound import SPACE, recipe_values
 from PIL import Image
 
 from polyscale.config import dump_yaml, validate
-from polyscale.labels import LabelClass, LabelSpace
 from polyscale.training import ExperimentConfig, train
-
-SPACE = LabelSpace(
-    name="squares", classes=tuple(LabelClass(name=n, color=(80 * i, 99, 200)) for i, n in enumerate("abc"))
-)
 
 
 @pytest.fixture(scope="session")
@@ -35,34 +31,6 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 Image.fromarray(array).save(path)
     SPACE.to_yaml(root / "label_space.yaml")
     return root
-
-
-def recipe_values(root: Path, **training: Any) -> dict[str, Any]:
-    """A recipe as plain values; ``training`` changes its training section."""
-    return {
-        "name": "squares",
-        "seed": 3,
-        "data": {kind: {"kind": "folder", "root": str(root), "split": kind} for kind in ("train", "val")},
-        "model": {
-            "backbone": {"name": "tiny"},
-            "decoder": {"kind": "light", "light_channels": 8, "dropout": 0.1},
-            "multiscale": {"attention": {"channels": 4}},
-        },
-        "augment": {"crop": [24, 32]},
-        "sampling": {"fraction": 0.5},
-        "loss": {"main": "cross_entropy"},
-        "training": {
-            "epochs": 3,
-            "batch_size": 2,
-            "num_workers": 0,
-            "log_every": 1,
-            "tracker": "none",
-            "ema_decay": 0.9,
-            "optimizer": {"kind": "adamw", "lr": 2e-3},
-            **training,
-        },
-        "validation": {"every": 2, "scales": [0.5, 1]},
-    }
 
 
 @pytest.fixture

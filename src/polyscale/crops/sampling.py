@@ -11,20 +11,32 @@ Several sources (see ``mix``) are ranges of one list of images. One source draws
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from polyscale.config import Config
 from polyscale.crops.centroids import Centroids
 from polyscale.errors import UserError, unknown
 
-__all__ = ["ClassUniformConfig", "Draw", "EpochSampler", "SourceShare", "shard"]
+__all__ = ["Boost", "ClassUniformConfig", "Draw", "EpochSampler", "SourceShare", "shard"]
 
 # numpy pads a seed with zeros, so that [seed, epoch] and [seed, epoch, 0] are the same stream: a fourth number keeps
 # the order of the epoch independent of the augmentation of its first image.
 _STREAM = (0, 1)
+
+
+def _not_negative(boost: dict[str, float]) -> dict[str, float]:
+    for name, weight in boost.items():
+        if weight < 0:
+            raise ValueError(f"the weight of {name!r} must be 0 or more, got {weight}")
+    return boost
+
+
+Boost = Annotated[dict[str, float], AfterValidator(_not_negative)]
+"""Class name to weight, 0 or more."""
 
 
 class ClassUniformConfig(Config):
@@ -36,20 +48,12 @@ class ClassUniformConfig(Config):
     """Side in pixels of the tiles in which each class is looked for."""
     last_epoch: int | None = Field(default=None, ge=0)
     """From this epoch on (the first is 0) every draw is a plain image; null never stops."""
-    boost: dict[str, float] = Field(default_factory=dict)
+    boost: Boost = Field(default_factory=dict)
     """Class name to weight; a class with weight 2 is drawn twice as often as one without, 0 leaves it out."""
     classes: tuple[str, ...] | None = Field(default=None, min_length=1)
     """Only these classes are drawn; null is all."""
     min_pixels: int = Field(default=1, ge=1)
     """A tile counts for a class only with at least this many of its pixels."""
-
-    @field_validator("boost")
-    @classmethod
-    def _not_negative(cls, boost: dict[str, float]) -> dict[str, float]:
-        for name, weight in boost.items():
-            if weight < 0:
-                raise ValueError(f"the weight of {name!r} must be 0 or more, got {weight}")
-        return boost
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ The first source is the reference: the others' ratios count against it, and its 
 
 from typing import TYPE_CHECKING, Annotated, Literal, Union
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from polyscale.config import Config
+from polyscale.crops.sampling import Boost
 from polyscale.data.kind import DataSetConfig
 from polyscale.data.open import KINDS, DataConfig, path_as_config
 
@@ -34,7 +35,7 @@ class SourceSettings(Config):
     """false draws it by class-uniform sampling alone, as the reference recipe does with auto-labels."""
     classes: tuple[str, ...] | None = Field(default=None, min_length=1)
     """Only these classes are drawn from it by class-uniform sampling; null is all."""
-    boost: dict[str, float] = Field(default_factory=dict)
+    boost: Boost = Field(default_factory=dict)
     """Class name to weight: of the class-uniform draws of a class this source gets its ratio times this. (How often a
     class comes at all is for ``sampling.boost`` to say.)
     """
@@ -42,14 +43,6 @@ class SourceSettings(Config):
     """Above 0, each pixel's weight is also its confidence to this power, from the confidence maps of an auto-labelled
     folder; 0 reads none.
     """
-
-    @field_validator("boost")
-    @classmethod
-    def _not_negative(cls, boost: dict[str, float]) -> dict[str, float]:
-        for name, weight in boost.items():
-            if weight < 0:
-                raise ValueError(f"the weight of {name!r} must be 0 or more, got {weight}")
-        return boost
 
 
 class SourceConfig(SourceSettings):
