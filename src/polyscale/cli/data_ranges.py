@@ -19,6 +19,8 @@ def ranges(
     """Measure the ranges of an image's bands over a data set, for images of 16 bits or other channels than RGB.
 
     Prints the key `bands` for the data's YAML. Measure on the training images alone, and use the same for all others.
+
+    Example: polyscale data ranges mydata/images/train
     """
     from polyscale.data.bands import measure_ranges
     from polyscale.data.images import IMAGE_SUFFIXES

@@ -56,6 +56,8 @@ def suspects(
     A region is suspect where the network is sure of another class than its label, and is mostly right when it is as
     sure of that class elsewhere. Best with a network that was not trained on these images: train it on one half and
     search the other. Writes suspects.csv (regions), suspects.json (images and counts) and suspects.html with pictures.
+
+    Example: polyscale data suspects runs/first mydata:val --out suspects
     """
     wanted = parse_scales(scales)
     import polyscale

@@ -30,6 +30,8 @@ def try_command(
 
     The page shows the overlay, each scale alone, the trust in each and the confidence, and fuses anew by sliders. It is
     served to this computer only, and no image leaves it. Ctrl-C ends it.
+
+    Example: polyscale try runs/attended
     """
     import polyscale
     from polyscale.models import read_metadata
