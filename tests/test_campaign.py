@@ -56,7 +56,7 @@ def test_the_campaign_sees_what_it_looks_for(tmp_path):
     assert attempt(kind, 0, tmp_path).outcome == "refused"
 
 
-@pytest.mark.parametrize("form", ["bytes", "png", "zip", "safetensors", "json", "lines", "text"])
+@pytest.mark.parametrize("form", ["bytes", "png", "zip", "safetensors", "onnx", "json", "lines", "text"])
 def test_damage_is_that_of_the_seed(tmp_path, form):
     kind = next(kind for kind in KINDS if kind.form == form)
     kind.build(tmp_path)

@@ -43,7 +43,7 @@ class Command(NamedTuple):
 
 
 _CPU = ("--device", "cpu")
-_ATTEND = ("epochs=1", "channels=8", "variants=2", "scales=[0.5,1]")
+_ATTEND = ("epochs=1", "channels=8", "scales=[0.5,1]")
 COMMANDS = (
     Command("train", ("train", "recipe.yaml", "--out", "{out}"), ("--resume",)),
     Command(

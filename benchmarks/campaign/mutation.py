@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 __all__ = ["Form", "mutate"]
 
-Form = Literal["bytes", "png", "zip", "safetensors", "json", "lines", "text"]
+Form = Literal["bytes", "png", "zip", "safetensors", "onnx", "json", "lines", "text"]
 """How a file is built, which decides how its inner parts are reached."""
 
 _NUMBERS = (0, 1, 255, 256, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
@@ -45,6 +45,8 @@ def mutate(data: bytes, form: Form, rng: random.Random) -> bytes:
             return _zip(data, rng)
         case "safetensors":
             return _safetensors(data, rng)
+        case "onnx":
+            return _onnx(data, rng)
         case "json":
             return _json(data, rng)
         case "lines":
@@ -144,6 +146,40 @@ def _safetensors(data: bytes, rng: random.Random) -> bytes:
     else:
         changed = _json(json.dumps(header).encode(), rng)
     return len(changed).to_bytes(8, "little") + changed + body
+
+
+def _onnx(data: bytes, rng: random.Random) -> bytes:
+    """A graph whose nodes, weights, outputs or facts are changed; the file around it is sound."""
+    import onnx
+
+    model = onnx.load_from_string(data)
+    graph, number = model.graph, rng.choice((-1, 0, 1, 7, 2**31, 2**62))
+    node, weights = rng.choice(graph.node), rng.choice(graph.initializer)
+    match rng.randrange(9):
+        case 0 | 1 | 2:
+            facts = next(entry for entry in model.metadata_props if entry.key == "polyscale")
+            facts.value = _json(facts.value.encode(), rng).decode(errors="replace")
+        case 3:
+            node.op_type = rng.choice((rng.choice(graph.node).op_type, "", "If", "Exp", "ConstantOfShape", "\x1b[31m"))
+        case 4 if node.input:
+            node.input[rng.randrange(len(node.input))] = rng.choice(("", rng.choice(graph.initializer).name, "images"))
+        case 5 if weights.dims:
+            weights.dims[rng.randrange(len(weights.dims))] = number
+        case 6 if weights.raw_data:
+            weights.raw_data = _bytes(weights.raw_data, rng)
+        case 7:
+            weights.data_location = onnx.TensorProto.EXTERNAL
+            weights.ClearField("raw_data")
+            for key, value in (("location", rng.choice(("/etc/passwd", "../x", "a.onnx"))), ("offset", str(number))):
+                entry = weights.external_data.add()
+                entry.key, entry.value = key, value
+        case _:
+            for attribute in node.attribute:
+                attribute.i = number
+                if attribute.ints:
+                    attribute.ints[0] = number
+    made: bytes = model.SerializeToString()
+    return made
 
 
 def _places(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

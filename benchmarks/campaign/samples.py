@@ -87,6 +87,15 @@ def _read_checkpoint(path: Path) -> None:
     load_checkpoint(path)
 
 
+def _read_exported(path: Path) -> None:
+    import torch
+
+    from polyscale.inference.predictor import load
+
+    found = load(path, "cpu").predict(torch.rand(3, 32, 48))
+    found.save(path.parent, "a")
+
+
 def _read_tensors(path: Path) -> None:
     from polyscale.models.reference.files import read_tensors
 
@@ -135,6 +144,12 @@ def _read_evaluation(folder: Path) -> None:
     from polyscale.report import find_stored
 
     find_stored([str(folder)])
+
+
+def _read_report(folder: Path) -> None:
+    from polyscale.report import find_stored, write_report
+
+    write_report(folder / "page.html", find_stored([str(folder)]))
 
 
 def _read_video(path: Path) -> None:
@@ -204,6 +219,7 @@ def _networks() -> list[Kind]:
     return [
         _file("checkpoint", group, "a.safetensors", sound.checkpoint, _read_checkpoint, "safetensors", 2),
         _file("start", group, "a.safetensors", sound.checkpoint, _read_start, "safetensors"),
+        _file("ONNX", "ONNX", "a.onnx", sound.exported, _read_exported, "onnx", 2),
         _file("tensors", group, "a.pth", sound.tensors, _read_tensors, "zip", 2),
         _file("arrays of Paddle", group, "a.pdparams", sound.paddle, _read_tensors),
         _file("state of a run", group, "resume.pt", sound.state, _read_resume, "zip"),
@@ -220,6 +236,8 @@ def _records() -> list[Kind]:
         Kind("journal", "journals", journal, sound.autolabels, _read_autolabels, "lines", 2),
         Kind("log of a run", "journals", "log.jsonl", sound.log, _read_log, "lines"),
         Kind("counts of an evaluation", "journals", "counts.npz", sound.evaluation, _read_evaluation, "zip"),
+        Kind("scores of an evaluation", "evaluations", "scores.json", sound.evaluation, _read_report, "json"),
+        Kind("recording of an evaluation", "evaluations", "recording.json", sound.evaluation, _read_report, "json"),
     ]
 
 

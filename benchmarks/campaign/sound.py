@@ -168,6 +168,16 @@ def network(path: Path, seed: int = 0) -> None:
     save_checkpoint(path, model, SPACE, {"epoch": 3})
 
 
+def exported(root: Path) -> None:
+    """An exported network."""
+    from polyscale.export import export_network
+    from polyscale.models import load_checkpoint
+
+    network(root / "a.safetensors")
+    found = load_checkpoint(root / "a.safetensors")
+    export_network(found.model, found.label_space, root / "a.onnx", verify=False)
+
+
 def checkpoint(root: Path) -> None:
     """A checkpoint."""
     network(root / "a.safetensors")

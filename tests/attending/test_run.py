@@ -15,6 +15,7 @@ from polyscale.attending.learn import class_weights, scale_sets
 from polyscale.attending.pixels import CachedPixels
 from polyscale.attention import statistics, surroundings
 from polyscale.baselines import AveragePooling, average_logits, average_probabilities
+from polyscale.config import validate
 from polyscale.data import StreetsConfig, open_data
 from polyscale.data.streets import STREETS
 from polyscale.errors import UserError
@@ -197,3 +198,25 @@ def test_a_network_with_attention_of_its_own_can_be_given(tmp_path: Path) -> Non
     again = load_checkpoint(tmp_path / "origin.safetensors")
     result = attend_network(again, streets(4), streets(3, "val"), tmp_path / "out", SETTINGS, "cpu")
     assert load_checkpoint(result.best).config.backbone == config.backbone
+
+
+@pytest.mark.parametrize(
+    "setting", [{"channels": 2**62}, {"lr": 1e300}, {"weight_decay": 1e300}, {"cache_gigabytes": 1e300}]
+)
+def test_settings_beyond_all_bounds_are_refused(setting: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=next(iter(setting))):
+        validate(AttendConfig, setting)
+
+
+def test_holding_all_images_out_is_refused() -> None:
+    with pytest.raises(UserError, match="leaves none of 8 images"):
+        module.hold_out(streets(8), 0.999)
+
+
+def test_an_attention_that_diverged_is_told(checkpoint: Checkpoint, tmp_path: Path, monkeypatch: Any) -> None:
+    def diverge(optimizer: torch.optim.AdamW) -> None:
+        optimizer.param_groups[0]["params"][0].data.fill_(float("nan"))
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", diverge)
+    with pytest.raises(UserError, match="diverged with lr"):
+        attend_network(checkpoint, streets(8), None, tmp_path, SETTINGS, "cpu")

@@ -100,3 +100,16 @@ def test_formatted_numbers_are_numbers_too(capsys):
     display.print_table("T", ["what", "count"], [["a", "1,234"], ["b", "5 %"], ["c", "-"]])
     rows = [line.rstrip() for line in capsys.readouterr().out.splitlines()[3:6]]
     assert len({len(row) for row in rows}) == 1
+
+
+def test_names_in_tables_and_warnings_cannot_steer_the_terminal(capsys):
+    from polyscale.cli import _format_warning
+    from polyscale.data.left_out import PartialImageWarning
+
+    display.print_table("\x1b[2J", ["\x1b[1m", "[red]x"], [["\x1b[31mroad", "a\nb"]], "\x1b[0m")
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "\\x1b[31mroad" in shown
+    assert "[red]x" in shown
+    warning = _format_warning(PartialImageWarning("\x1b]0;x\x07.png has two pages"), PartialImageWarning, "", 1)
+    assert warning == "warning: \\x1b]0;x\\x07.png has two pages\n"

@@ -1,6 +1,6 @@
 import pytest
 
-from polyscale.cli.options import parse_scales, parse_size
+from polyscale.cli.options import parse_bands, parse_scales, parse_size
 from polyscale.errors import UserError
 
 
@@ -28,7 +28,15 @@ def test_size():
     assert parse_size("64X96") == (64, 96)
 
 
-@pytest.mark.parametrize("text", ["", "256", "256x", "x512", "0x5", "-3x5", "2.5x3", "1x2x3", "²x3"])
+@pytest.mark.parametrize(
+    "text", ["", "256", "256x", "x512", "0x5", "-3x5", "2.5x3", "1x2x3", "²x3", f"{10**30}x9", "9" * 5000 + "x1"]
+)
 def test_wrong_sizes_say_what_is_right(text):
     with pytest.raises(UserError, match="HEIGHTxWIDTH"):
         parse_size(text)
+
+
+@pytest.mark.parametrize("text", ["", "1,2", "0,1,2", "a,b,c", "9" * 5000 + ",1,1"])
+def test_wrong_bands_say_what_is_right(text):
+    with pytest.raises(UserError, match="--bands must be three numbers"):
+        parse_bands(text)

@@ -105,6 +105,29 @@ def test_commands_take_the_file_in_place_of_a_checkpoint(exported, tmp_path, cap
     assert "shows no single scales" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda facts: facts["label_space"]["classes"].pop(), "the file is damaged: it gives"),
+        (lambda facts: facts["export"].update(scales=[2, 1, 0.5]), "the file is damaged: it gives"),
+        (lambda facts: facts["export"].update(scales=[10**400, 1]), "is damaged"),
+        (lambda facts: facts["export"].update(size=[float("inf"), 9]), "is damaged"),
+        (lambda facts: facts.update(label_space=None), "is damaged"),
+    ],
+)
+def test_facts_that_do_not_suit_the_graph_are_refused(exported, tmp_path, change, message):
+    import onnx
+
+    model = onnx.load(exported[0])
+    entry = next(entry for entry in model.metadata_props if entry.key == "polyscale")
+    facts = json.loads(entry.value)
+    change(facts)
+    entry.value = json.dumps(facts)
+    onnx.save(model, tmp_path / "a.onnx")
+    with pytest.raises(UserError, match=message):
+        polyscale.load(tmp_path / "a.onnx", "cpu").predict(torch.rand(3, 33, 47))
+
+
 def test_an_onnx_file_of_somebody_else_ends_in_one_line(tmp_path, capsys):
     import onnx
     from onnx import TensorProto, helper

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -112,7 +113,52 @@ def test_a_huge_file_is_refused_before_it_is_read(server, monkeypatch):
     assert b"larger than 1 MB" in answer
 
 
-@pytest.mark.parametrize("query", ["scales=0.5,2", "scales=x", "scales=1,9", "scales=1&longest=99999", "scales=nan,1"])
+@pytest.mark.parametrize(
+    ("line", "length", "status"),
+    [("POST /look", "9" * 5000, b" 413 "), ("POST http://[", "0", b" 404 "), ("GET http://[", "0", b" 404 ")],
+)
+def test_a_line_that_makes_no_sense_is_answered(server, line, length, status, capsys):
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=60) as connection:
+        host = f"127.0.0.1:{server.server_port}"
+        connection.sendall(f"{line} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n".encode())
+        answer = connection.makefile("rb").read()
+    assert status in answer.splitlines()[0]
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_few_files_at_a_time_are_in_memory(predictor, photo):
+    """Those who only begin to send take all places, and one more waits until a place is free."""
+    with PageServer(predictor, "toys") as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{server.server_port}"
+        begun = [socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(server_module.AT_ONCE)]
+        for connection in begun:
+            connection.sendall(f"POST /look HTTP/1.1\r\nHost: {host}\r\nContent-Length: 9\r\n\r\n".encode())
+        while server.few.acquire(blocking=False):  # until all have their place
+            server.few.release()
+        late = socket.create_connection(("127.0.0.1", server.server_port), timeout=0.3)
+        late.sendall(f"POST /look HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1\r\n\r\nx".encode())
+        with pytest.raises(TimeoutError):
+            late.recv(1)
+        for connection in begun:
+            connection.close()
+        late.settimeout(60)
+        assert late.makefile("rb").readline().split()[1] == b"422"
+        late.close()
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "scales=0.5,2",
+        "scales=x",
+        "scales=1,9",
+        "scales=1&longest=99999",
+        "scales=nan,1",
+        f"scales=1,{','.join(f'0.{k}' for k in range(10, 60))}",
+    ],
+)
 def test_a_choice_that_makes_no_sense_is_refused(server, photo, query):
     status, answer = looked(server, photo, query)
     assert status == 422

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import re
+import shutil
 import zipfile
 
 import numpy as np
@@ -226,3 +227,66 @@ def test_a_damaged_evaluation_is_one_line(evaluated, tmp_path, name, content, me
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
         read_evaluation(tmp_path)
+
+
+def copied(evaluated, folder, change):
+    """A copy of an evaluation whose recording says something else."""
+    shutil.copytree(evaluated, folder)
+    about = json.loads((folder / "recording.json").read_text())
+    change(about)
+    (folder / "recording.json").write_text(json.dumps(about))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "link/secret", "\0"])
+@pytest.mark.parametrize("key", ["thumbnail", "gallery"])
+def test_a_page_shows_no_file_outside_the_evaluation(evaluated, tmp_path, name, key):
+    """Somebody else's evaluation must not put files of the reader into a page that is passed on."""
+
+    def change(about):
+        entry = about["images"][0]
+        if key == "gallery":
+            entry["gallery"]["folder"] = name
+        else:
+            entry["thumbnail"] = name
+
+    folder = copied(evaluated, tmp_path / "copy", change)
+    for place in (tmp_path, tmp_path / "elsewhere"):
+        place.mkdir(exist_ok=True)
+        (place / "secret").write_text("SECRET")
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="the file name|symbolic link"):
+        write_report(tmp_path / "page.html", find_stored([str(folder)]))
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_photograph_that_is_a_link_is_not_shown(evaluated, tmp_path):
+    folder = copied(evaluated, tmp_path / "copy", lambda _: None)
+    photo = next(folder.glob("gallery/*/photo.jpg"))
+    photo.unlink()
+    photo.symlink_to("/etc/passwd")
+    with pytest.raises(UserError, match="symbolic link"):
+        write_report(tmp_path / "page.html", find_stored([str(folder)]))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda about: about.pop("classes"),
+        lambda about: about.update(images=[3]),
+        lambda about: about.update(scales="x"),
+        lambda about: about["images"][0].update(gallery=[]),
+        lambda about: about["images"][0]["gallery"].update(folder="nowhere"),
+    ],
+)
+def test_values_that_no_evaluation_writes_are_one_line(evaluated, tmp_path, change):
+    folder = copied(evaluated, tmp_path / "copy", change)
+    with pytest.raises(UserError, match="are damaged"):
+        write_report(tmp_path / "page.html", find_stored([str(folder)]))
+
+
+@pytest.mark.parametrize("scores", [{"rows": {"fused": 3}}, {"rows": {"fused": {}}, "metadata": {"checkpoint": [1]}}])
+def test_scores_that_no_evaluation_writes_are_one_line(tmp_path, scores):
+    (tmp_path / "scores.json").write_text(json.dumps(scores))
+    with pytest.raises(UserError, match="are damaged"):
+        write_report(tmp_path / "page.html", find_stored([str(tmp_path)]))

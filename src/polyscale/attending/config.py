@@ -19,7 +19,7 @@ class AttendConfig(Config):
     """What the attention reads: what two views say, or their features as well."""
     maps: Literal["one", "class"] = "class"
     """One map for all classes, or one for each."""
-    channels: int = Field(48, ge=1)
+    channels: int = Field(48, ge=1, le=4096)
     """Width of the attention's hidden layers."""
     images: int = Field(200, ge=1)
     """Training images that are looked at, spread over all; more change little."""
@@ -31,11 +31,11 @@ class AttendConfig(Config):
     """Pixels a step."""
     rare_classes: float = Field(0.25, ge=0, le=1)
     """Pixels of a class with the share f count f to the power of minus this; 0 counts all alike."""
-    lr: float = Field(2e-3, gt=0)
+    lr: float = Field(2e-3, gt=0, le=10)
     """Learning rate of AdamW at the start; it falls to zero."""
-    weight_decay: float = Field(1e-2, ge=0)
+    weight_decay: float = Field(1e-2, ge=0, le=10)
     """AdamW's."""
-    cache_gigabytes: float = Field(2.0, gt=0)
+    cache_gigabytes: float = Field(2.0, gt=0, le=1e6)
     """Disk space and memory for what the views say of these pixels."""
     hold_out: float = Field(0.2, gt=0, lt=1)
     """Share of the training images that judges the attention where there are no validation images."""

@@ -12,6 +12,7 @@ from polyscale.attending.config import AttendConfig
 from polyscale.attending.controls import Control
 from polyscale.attending.pixels import Pixels
 from polyscale.attention import AttentionOverViews
+from polyscale.errors import UserError
 
 __all__ = ["class_weights", "learn", "scale_sets"]
 
@@ -45,6 +46,9 @@ def learn(
         pixels: of the training images.
         config: settings.
         progress: called with (steps done, steps in all).
+
+    Raises:
+        UserError: the weights grew beyond all bounds.
     """
     head, number = model.head, len(pixels.labels)
     head.train().requires_grad_(True)
@@ -71,3 +75,5 @@ def learn(
             if progress is not None:
                 progress(step + 1, total)
     head.eval()
+    if not all(parameter.isfinite().all() for parameter in head.parameters()):
+        raise UserError(f"learning the attention diverged with lr={config.lr:g}; choose less, such as lr=2e-3")

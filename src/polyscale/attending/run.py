@@ -76,12 +76,14 @@ def hold_out(data: SegmentationData, fraction: float) -> tuple[SegmentationData,
     """Training and held-out part of a data set.
 
     Raises:
-        UserError: fewer than eight images.
+        UserError: fewer than eight images, or a fraction that leaves none to learn from.
     """
     number = len(data)
     if number < 8:
         raise UserError(f"{number} images are too few to hold some of them out; give at least 8, or validation images")
     held = held_out(number, number * fraction)
+    if len(held) == number:
+        raise UserError(f"hold_out={fraction:g} leaves none of {number} images to learn from; choose less, such as 0.2")
     return _Part(data, [index for index in range(number) if index not in set(held)]), _Part(data, held)
 
 

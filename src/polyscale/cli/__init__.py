@@ -89,5 +89,7 @@ def _format_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
     if category.__module__.startswith("polyscale."):
-        return f"warning: {' '.join(str(message).split())}\n"
+        from polyscale.cli.display import harmless
+
+        return f"warning: {harmless(' '.join(str(message).split()))}\n"
     return _plain_warning(message, category, filename, lineno, line)

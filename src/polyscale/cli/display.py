@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-__all__ = ["Bar", "Progress", "open_bar", "print_table", "progress_bar", "say"]
+__all__ = ["Bar", "Progress", "harmless", "open_bar", "print_table", "progress_bar", "say"]
 
 Progress = Callable[[int, int], None]
 """Called with (how many are done, how many in all)."""
@@ -154,12 +154,19 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
 
 
-def say(text: str) -> None:
-    """One line of at most ``LINE_LENGTH`` characters beside the results, on standard error.
+def harmless(text: str) -> str:
+    r"""Text for a terminal: names of files and classes come from anybody, and what would steer it is an escape.
 
-    Names of files and classes come from anybody: what would steer the terminal is shown as an escape.
+    Example:
+        >>> harmless("a\x1b[2J")
+        'a\\x1b[2J'
     """
-    text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def say(text: str) -> None:
+    """One harmless line of at most ``LINE_LENGTH`` characters beside the results, on standard error."""
+    text = harmless(text)
     if len(text) > LINE_LENGTH:  # the thing stands at the beginning, the advice at the end
         text = f"{text[: LINE_LENGTH - 203]} … {text[-200:]}"
     print(text, file=sys.stderr, flush=True)
@@ -176,24 +183,25 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     """
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
     cells = [[_cell(value) for value in row] for row in rows]
     for position, heading in enumerate(columns):
         numeric = any(_is_number(row[position]) for row in cells)
-        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(escape(harmless(heading)), justify="right" if numeric else "left", overflow="fold")
     for row in cells:
         table.add_row(*row)
     # A file or a pipe has no width of its own, and a table that is cut to 80 characters loses its numbers.
     width = None if sys.stdout.isatty() else max(80, Console(width=10_000).measure(table).maximum)
     console = Console(width=width)
     with console.capture() as captured:
-        console.print(title, style="bold", markup=False, highlight=False, soft_wrap=True)
+        console.print(harmless(title), style="bold", markup=False, highlight=False, soft_wrap=True)
         console.print(table)
     lines = [line.rstrip() for line in captured.get().splitlines()]
     print("\n".join(line for line in lines if line))
-    print(f"{note}\n" if note else "")
+    print(f"{harmless(note)}\n" if note else "")
 
 
 def _cell(value: Any) -> str:
@@ -201,7 +209,7 @@ def _cell(value: Any) -> str:
 
     if value is None:
         return "-"
-    return f"{value:.1f}" if isinstance(value, float) else escape(str(value))
+    return f"{value:.1f}" if isinstance(value, float) else escape(harmless(str(value)))
 
 
 def _is_number(text: str) -> bool:

@@ -31,6 +31,9 @@ __all__ = [
     "parse_tiles",
 ]
 
+LONGEST_NUMBER = 6
+"""Digits; Python itself refuses to read numbers of thousands."""
+
 
 class Precision(str, Enum):
     """Number type of the network; losses, fusion and scores stay float32."""
@@ -121,8 +124,10 @@ def parse_bands(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
-    if len(parts) != 3 or not all(part.isdecimal() and int(part) for part in parts):
-        raise UserError(f"--bands must be three numbers from 1, for red, green and blue, got {text!r}; such as 4,3,2")
+    if len(parts) != 3 or not all(map(_is_count, parts)):
+        raise UserError(
+            f"--bands must be three numbers from 1, for red, green and blue, got {text[:100]!r}; such as 4,3,2"
+        )
     return tuple(map(int, parts))
 
 
@@ -149,9 +154,13 @@ def parse_size(text: str) -> tuple[int, int]:
     """``"256x512"`` as (height, width) in pixels.
 
     Raises:
-        UserError: not two whole numbers above 0.
+        UserError: not two whole numbers from 1 to 999,999.
     """
     height, _, width = text.lower().partition("x")
-    if not (height.strip().isdecimal() and width.strip().isdecimal() and int(height) and int(width)):
-        raise UserError(f"--size must be HEIGHTxWIDTH in pixels, got {text!r}; for example 256x512")
+    if not (_is_count(height.strip()) and _is_count(width.strip())):
+        raise UserError(f"--size must be HEIGHTxWIDTH in pixels, got {text[:100]!r}; for example 256x512")
     return int(height), int(width)
+
+
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and len(text) <= LONGEST_NUMBER and int(text) > 0

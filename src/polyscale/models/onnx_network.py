@@ -26,6 +26,7 @@ class Exported(NamedTuple):
     """What an exported file says of the graph inside."""
 
     method: str
+    num_classes: int
     scales: tuple[float, ...]
     """Finest first."""
     size: tuple[int, int] | None
@@ -43,6 +44,7 @@ class OnnxNetwork(MultiScale):
     def __init__(self, session: Any, facts: Exported) -> None:
         super().__init__(nn.Identity(), facts.scales, facts.scales, fixed=True)
         self.method = facts.method
+        self.num_classes = facts.num_classes
         self.session = session
         self.size = facts.size
 
@@ -63,7 +65,8 @@ class OnnxNetwork(MultiScale):
         """Run the graph. The views carry their weight as attention; their logits are empty.
 
         Raises:
-            UserError: a size that the file does not take, or ONNX Runtime fails.
+            UserError: a size that the file does not take, ONNX Runtime fails, or the graph gives something else than
+                the file says.
         """
         self._check(images, scales)
         pixels = np.ascontiguousarray(images.detach().float().cpu().numpy())
@@ -74,6 +77,11 @@ class OnnxNetwork(MultiScale):
             if "allocate memory" in told or "bad_alloc" in told:
                 raise MemoryError(told) from None
             raise UserError(f"ONNX Runtime cannot run the file: {told[:200]}; export it anew") from None
+        channels = (self.num_classes,) if self.method in ALIKE else (self.num_classes, len(scales))
+        wanted = [(len(images), count, *images.shape[-2:]) for count in channels]
+        if [getattr(x, "shape", None) for x in found] != wanted or any(x.dtype != np.float32 for x in found):
+            given = [getattr(x, "shape", type(x).__name__) for x in found]
+            raise UserError(f"the file is damaged: it gives {given} where {wanted} is due; export it anew")
         logits, *weights = (torch.from_numpy(x).to(images.device) for x in found)
         views = {}
         for place, scale in enumerate(scales):
@@ -116,11 +124,12 @@ def open_onnx(path: Path) -> tuple[OnnxNetwork, dict[str, Any]]:
     try:
         told = facts["export"]
         size = None if told["size"] is None else (int(told["size"][0]), int(told["size"][1]))
-        exported = Exported(str(told["method"]), check_scales(told["scales"]), size)
+        num_classes = len(facts["label_space"]["classes"])
+        exported = Exported(str(told["method"]), num_classes, check_scales(told["scales"]), size)
         names = [x.name for x in session.get_inputs()], tuple(x.name for x in session.get_outputs())
         if names != ([INPUT], OUTPUTS[:1] if exported.method in ALIKE else OUTPUTS):
             raise ValueError(f"it gives {names}")
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise UserError(f"{path} is damaged ({' '.join(str(error).split())[:200]}); export it anew") from None
     return OnnxNetwork(session, exported), facts
 
@@ -141,7 +150,7 @@ def _session(path: Path, optimise: bool = True) -> Any:
         raise UserError(f'{path} needs ONNX Runtime: pip install "polyscale[onnx]"') from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what is wrong it raises as well, and a refusal is one line
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     wanted = ("CUDAExecutionProvider",) if torch.cuda.is_available() else ()

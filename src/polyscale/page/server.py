@@ -32,8 +32,12 @@ HOST = "127.0.0.1"
 MOST_BYTES = 64_000_000
 """The largest file that is taken."""
 
+AT_ONCE = 4
+"""Files that are in memory at a time; others wait."""
+
 SCALES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 SIZES = (512, 768, 1024, 1536, 2048, 4096)
+MOST_SCALES = 16
 LONGEST = 1024
 SECONDS = 60
 """A connection that says nothing for so long is closed."""
@@ -59,6 +63,7 @@ class PageServer(ThreadingHTTPServer):
         self.predictor = predictor
         self.page, self.policy = _page(predictor, name, facts)
         self.one_by_one = threading.Lock()
+        self.few = threading.BoundedSemaphore(AT_ONCE)
         try:
             super().__init__((HOST, port), _Handler)
         except (OSError, OverflowError) as error:
@@ -118,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
         """The page, and nothing else."""
         if not self._from_here():
             return
-        if urlsplit(self.path).path != "/":
+        if self._address()[0] != "/":
             self._refuse(HTTPStatus.NOT_FOUND, "no such page")
             return
         self._send(HTTPStatus.OK, "text/html; charset=utf-8", self.server.page)
@@ -127,19 +132,20 @@ class _Handler(BaseHTTPRequestHandler):
         """Look at the image that is sent."""
         if not self._from_here():
             return
-        address = urlsplit(self.path)
+        path, query = self._address()
         length = self.headers.get("Content-Length", "")
-        if address.path != "/look":
+        if path != "/look":
             self._refuse(HTTPStatus.NOT_FOUND, "no such page")
         elif not length.isdecimal():
             self._refuse(HTTPStatus.LENGTH_REQUIRED, "the size of the image was not told")
-        elif int(length) > MOST_BYTES:
+        elif len(length) > 18 or int(length) > MOST_BYTES:
             self._refuse(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 f"the file is larger than {MOST_BYTES // 1_000_000} MB; make it smaller",
             )
         else:
-            self._look(address.query, self.rfile.read(int(length)))
+            with self.server.few:
+                self._look(query, self.rfile.read(int(length)))
 
     def _look(self, query: str, content: bytes) -> None:
         asked = {key: values[0] for key, values in parse_qs(query).items()}
@@ -155,6 +161,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "something went wrong; the terminal shows what")
         else:
             self._send(HTTPStatus.OK, "application/json", json.dumps(answer).encode())
+
+    def _address(self) -> tuple[str, str]:
+        """Path and query that are asked for; both empty for what is no address."""
+        try:
+            address = urlsplit(self.path)
+        except ValueError:
+            return "", ""
+        return address.path, address.query
 
     def _from_here(self) -> bool:
         port = self.server.server_port
@@ -195,11 +209,12 @@ def _choice(asked: dict[str, str]) -> tuple[tuple[float, ...], int]:
         UserError: they make no sense.
     """
     try:
-        scales = tuple(float(part) for part in asked.get("scales", "1").split(","))
+        scales = check_scales([float(part) for part in asked.get("scales", "1").split(",")])
         longest = int(asked.get("longest", LONGEST))
-        check_scales(scales)
     except ValueError as error:
         raise UserError(f"scales are numbers, 1 among them: {error}") from None
-    if not 16 <= longest <= max(SIZES) or max(scales) > 4:
-        raise UserError(f"the longest side must be 16 to {max(SIZES)} pixels, and a scale at most 4")
+    if not 16 <= longest <= max(SIZES) or max(scales) > 4 or len(scales) > MOST_SCALES:
+        raise UserError(
+            f"the longest side must be 16 to {max(SIZES)} pixels, scales {MOST_SCALES} or fewer, and each at most 4"
+        )
     return scales, longest

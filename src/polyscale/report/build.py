@@ -18,7 +18,7 @@ from polyscale.report import embed, runs, sections, sureness
 from polyscale.report.arithmetic import marginals
 from polyscale.report.chart import nice_ticks
 from polyscale.report.palettes import distinct_colors
-from polyscale.report.stored import Stored
+from polyscale.report.stored import Stored, undamaged
 from polyscale.report.verdict import verdict
 from polyscale.report.ways import FUSED, ORACLE, SCALE_COLORS, label_space
 
@@ -50,15 +50,22 @@ def write_report(
         What was written.
 
     Raises:
-        UserError: nothing was given, or a file cannot be written or read.
+        UserError: nothing was given, a file cannot be written or read, or an evaluation is damaged.
     """
     if not stored:
         raise UserError("nothing to report on; name a run's or an evaluation's folder")
     out = Path(out)
     if out.is_dir():
         raise UserError(f"cannot write {out}: it is a folder; name the page in it, for example {out / 'report.html'}")
-    beside = out.with_name(f"{out.stem}_files")
     first = next((one for one in stored if one.scores is not None), stored[0])
+    with undamaged(", ".join(str(one.folder) for one in stored[:3])):
+        return _write(out, stored, first, command, heading)
+
+
+def _write(
+    out: Path, stored: Sequence[Stored], first: Stored, command: Sequence[str], heading: str | None
+) -> list[Path]:
+    beside = out.with_name(f"{out.stem}_files")
     group = [one for one in stored if one.name == first.name]
     group = [first, *(one for one in group if one is not first)]
     others: dict[str, list[Stored]] = {}
@@ -202,7 +209,7 @@ def _pictures(first: Stored, beside: Path) -> Part | None:
     embedded, strips = {}, {}
     for k, item in enumerate(items):
         entry = about["images"][k]
-        small = first.folder / entry["thumbnail"]
+        small = first.file(entry["thumbnail"])
         if many:
             name = f"{k:06d}.jpg"
             _copy(small, beside / name)
@@ -211,11 +218,11 @@ def _pictures(first: Stored, beside: Path) -> Part | None:
             item["thumbnail"] = embed.thumbnail_uri(small)
         if not item["stored"]:
             continue
-        data = embed.image_data(first.folder, entry)
+        data = embed.image_data(first, entry)
         item["logits"] = bool(data["logits"])
         if k in held:
             embedded[k] = data
-            strips[k] = embed.strip(first.folder, entry, space)
+            strips[k] = embed.strip(first, entry, space)
         else:
             item["file"] = f"{beside.name}/{embed.write_beside(beside, k, data)}"
     page = {

@@ -106,17 +106,18 @@ def default_order(items: Sequence[Part]) -> list[int]:
     return list(dict.fromkeys([*first, *by_score]))
 
 
-def image_data(folder: Path, entry: Mapping[str, Any]) -> Part:
+def image_data(stored: Stored, entry: Mapping[str, Any]) -> Part:
     """The files of one image of the gallery as base64.
 
     Args:
-        folder: of the evaluation.
+        stored: the evaluation.
         entry: of ``recording.json``.
     """
-    place = folder / entry["gallery"]["folder"]
-    maps = {path.stem: _packed(path) for path in sorted(place.glob("*.png"))}
+    pictures = stored.pictures(entry)
+    photo_file = pictures.pop("photo")
+    maps = {name: _packed(path) for name, path in pictures.items()}
     left = BYTES - sum(len(data) for name, data in maps.items() if not name.startswith(("logits", "attention")))
-    photo = _photo(place / "photo.jpg", max(LEAST_PHOTO, left))
+    photo = _photo(photo_file, max(LEAST_PHOTO, left))
     files = {name: base64.b64encode(data).decode("ascii") for name, data in {"photo": photo, **maps}.items()}
     return {"size": entry["size"], "logits": entry["gallery"]["logits"], "files": files}
 
@@ -153,14 +154,14 @@ def _photo(path: Path, most: int) -> bytes:
     return buffer.getvalue()
 
 
-def strip(folder: Path, entry: Mapping[str, Any], space: LabelSpace) -> list[tuple[str, str]]:
+def strip(stored: Stored, entry: Mapping[str, Any], space: LabelSpace) -> list[tuple[str, str]]:
     """Small pictures of one image for pages without script: caption and ``data:`` address."""
-    place = folder / entry["gallery"]["folder"]
-    photo = Image.open(place / "photo.jpg").convert("RGB")
+    pictures = stored.pictures(entry)
+    photo = Image.open(pictures["photo"]).convert("RGB")
     size = (STRIP, max(1, round(STRIP * photo.height / photo.width)))
     small = np.asarray(photo.resize(size, Image.Resampling.LANCZOS))
     maps = {
-        name: np.asarray(Image.open(place / f"{name}.png").resize(size, Image.Resampling.NEAREST))
+        name: np.asarray(Image.open(pictures[name]).resize(size, Image.Resampling.NEAREST))
         for name in ("truth", "fused")
     }
     shown = [

@@ -1,7 +1,8 @@
 """Reading what evaluations and runs left: scores, counts, galleries, logs and configurations."""
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import numpy as np
 
 from polyscale.config import read_yaml
 from polyscale.errors import UserError
+from polyscale.files import inside
 
-__all__ = ["Run", "Stored", "find_stored", "read_evaluation", "read_run"]
+__all__ = ["Run", "Stored", "find_stored", "read_evaluation", "read_run", "undamaged"]
 
 Array = np.ndarray[Any, Any]
 
@@ -45,11 +47,48 @@ class Stored:
     """``counts.npz``."""
     run: Run | None = None
 
+    def file(self, name: object) -> Path:
+        """A file or folder of the evaluation, by the name that ``recording.json`` gives.
+
+        Raises:
+            UserError: the name leads elsewhere; a page must not show other files of whoever makes it.
+        """
+        return inside(self.folder, name)
+
+    def pictures(self, entry: Mapping[str, Any]) -> dict[str, Path]:
+        """Files of an image that was stored in full, by their names without suffix.
+
+        Args:
+            entry: of ``recording.json``.
+
+        Raises:
+            UserError: as for ``file``.
+        """
+        folder = entry["gallery"]["folder"]
+        found = sorted(path.name for path in self.file(folder).iterdir() if path.suffix in (".png", ".jpg"))
+        return {Path(name).stem: self.file(f"{folder}/{name}") for name in found}
+
     @property
     def metadata(self) -> Mapping[str, Any]:
         """How it was evaluated."""
         found: Mapping[str, Any] = (self.scores or {}).get("metadata", {})
         return found
+
+
+@contextlib.contextmanager
+def undamaged(what: str | Path) -> Iterator[None]:
+    """Whatever fails while the files of an evaluation are read or shown is a file that says what no evaluation says.
+
+    Raises:
+        UserError: in place of any other error.
+    """
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # a wrong value can fail in any way
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"the files of {what} are damaged ({told}); evaluate again with --report") from error
 
 
 def find_stored(texts: Sequence[str]) -> list[Stored]:
@@ -65,7 +104,9 @@ def find_stored(texts: Sequence[str]) -> list[Stored]:
     for text in texts:
         before, separator, after = text.partition("=")
         named = bool(separator) and not Path(text).exists()
-        found.append(_find(Path(after if named else text), before if named else None))
+        path = Path(after if named else text)
+        with undamaged(path):
+            found.append(_find(path, before if named else None))
     return found
 
 

@@ -1,9 +1,5 @@
 """One picture that shows an evaluation's idea on one image: what each scale says, and which is trusted where."""
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 from PIL import Image
 
@@ -45,11 +41,11 @@ def summary_picture(stored: Stored, index: int | None = None) -> Image.Image:
     index = best_example(stored) if index is None else index
     about = stored.about
     assert about is not None
-    place = stored.folder / about["images"][index]["gallery"]["folder"]
+    pictures = stored.pictures(about["images"][index])
     colors = distinct_colors(tuple(tuple(color) for color in about["colors"]))
     space = label_space({**about, "colors": colors})
-    photo = np.asarray(Image.open(place / "photo.jpg").convert("RGB"))
-    maps = _maps(place)
+    photo = np.asarray(Image.open(pictures.pop("photo")).convert("RGB"))
+    maps = {name: np.asarray(Image.open(path)) for name, path in pictures.items()}
     shown = [
         ("Photograph", Image.fromarray(photo)),
         ("Truth", Image.fromarray(space.colorize(maps["truth"]))),
@@ -68,7 +64,3 @@ def summary_picture(stored: Stored, index: int | None = None) -> Image.Image:
         names = ", ".join(scale_text(scale) for scale in about["weighted_scales"])
         shown.append((f"Trust: {names}", trust_map(photo, large, hues)))
     return panel(shown, NUM_COLUMNS, legend(space, NUM_COLUMNS * photo.shape[1]))
-
-
-def _maps(place: Path) -> Mapping[str, Any]:
-    return {path.stem: np.asarray(Image.open(path)) for path in place.glob("*.png")}
