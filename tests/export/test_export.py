@@ -2,6 +2,7 @@
 
 import json
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -126,6 +127,23 @@ def test_facts_that_do_not_suit_the_graph_are_refused(exported, tmp_path, change
     onnx.save(model, tmp_path / "a.onnx")
     with pytest.raises(UserError, match=message):
         polyscale.load(tmp_path / "a.onnx", "cpu").predict(torch.rand(3, 33, 47))
+
+
+def test_video_and_background_take_the_file(exported, tmp_path):
+    path, _, _ = exported
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(3):
+        pixels = generator.integers(0, 256, (46, 62, 3), np.uint8)
+        Image.fromarray(pixels).save(frames / f"{number}.png")
+    assert main(["video", str(path), str(frames), str(tmp_path / "seen.mp4")]) == 0
+    assert main(["background", str(path), str(frames), str(tmp_path / "behind.mp4"), "--keep", "a"]) == 0
+    for name in ("seen.mp4", "behind.mp4"):
+        with av.open(str(tmp_path / name)) as container:
+            assert sum(1 for _ in container.decode(video=0)) == 3
+    assert main(["background", str(path), str(frames / "0.png"), str(tmp_path / "one.png"), "--keep", "a"]) == 0
+    assert Image.open(tmp_path / "one.png").size == (62, 46)
 
 
 def test_an_onnx_file_of_somebody_else_ends_in_one_line(tmp_path, capsys):

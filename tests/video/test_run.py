@@ -280,3 +280,16 @@ def test_a_network_that_weighs_no_scales_has_no_attention_to_show(predictor, mak
     plain = Predictor(SingleScale(predictor.model.segmenter), space, "cpu")
     with pytest.raises(UserError, match="weighs its scales alike"):
         label_video(plain, make_video(), tmp_path / "out.mp4", "attention")
+
+
+def test_a_full_disk_is_not_told_as_a_fault_of_the_sound(predictor, make_video, tmp_path):
+    resource = pytest.importorskip("resource")
+    source = make_video("in.mp4", sound="aac")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(UserError, match="too large; free some space"):
+            label_video(predictor, source, tmp_path / "out.mp4")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4"]

@@ -1,6 +1,7 @@
 """Frames into a video file that is whole or absent."""
 
 import contextlib
+import errno
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ _OPTIONS = {
     "mpeg4": {"qscale": "3"},
 }
 _BT709 = 1
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of the disk, which say nothing of the sound."""
 
 VIDEO_SUFFIXES = tuple(_ENCODERS)
 """Suffixes of the files that can be written."""
@@ -105,8 +108,10 @@ class Sink:
             try:
                 self._sound = self._container.add_stream_from_template(sound)
                 self._container.start_encoding()
-            except self._errors:
+            except self._errors as error:
                 self.abandon()
+                if getattr(error, "errno", None) in _DISK:
+                    raise
                 raise UserError(
                     f"the sound ({name}) does not go into a {path.suffix} file as it is; choose .mkv or --no-sound"
                 ) from None
