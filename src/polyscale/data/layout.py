@@ -83,23 +83,23 @@ def list_template(
     base, pattern = template_parts(root, template, split, what)
     if not base.is_dir():
         raise UserError(f"there is no folder {base} for the {what}s{_alternatives(base)}")
-    expression = _expression(pattern)
-    if Path(pattern).suffix.lower() not in suffixes:
-        expression += "(?i:" + "|".join(re.escape(suffix) for suffix in suffixes) + ")"
-    fits = re.compile(expression)
-    found: dict[str, Path] = {}
-    for relative in walk_files(base, suffixes):
-        check_name(relative, absolute=True)
+    tail = pattern[pattern.rindex("}") + 1 :].lower()
+    endings = (tail,) if Path(pattern).suffix.lower() in suffixes else tuple(tail + suffix for suffix in suffixes)
+    fits = re.compile(_expression(pattern) + ("" if tail in endings else f"(?i:{'|'.join(map(re.escape, suffixes))})"))
+    found: dict[str, str] = {}  # text: a path each would take most of the time of a large folder
+    for relative in walk_files(base, endings):
+        if not relative.isprintable():
+            check_name(relative, absolute=True)
         if (match := fits.fullmatch(relative)) is not None:
             parts = match.groupdict()
             name = f"{parts['folder']}/{parts['name']}" if "folder" in parts else parts["name"]
-            other = found.setdefault(name, base / relative)
-            if other != base / relative:
-                message = f"two {what}s have the name {name!r}: {other} and {base / relative}; rename one"
+            other = found.setdefault(name, relative)
+            if other != relative:
+                message = f"two {what}s have the name {name!r}: {base / other} and {base / relative}; rename one"
                 if clashes is None:
                     raise UserError(message)
                 clashes[name] = message
-    return found
+    return {name: base / relative for name, relative in found.items()}
 
 
 def _expression(pattern: str) -> str:
