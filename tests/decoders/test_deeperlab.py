@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from polyscale.decoders import DecoderConfig, build_decoder
-from polyscale.decoders.decoder import deepest_places
+from polyscale.decoders.layers import deepest_maps
 
 
 @pytest.mark.parametrize(("case", "channels"), [("deeper_w38", (128, 256, 4096)), ("deeper_x71", (64, 128, 2048))])
@@ -49,13 +49,13 @@ def test_forward_step_by_step():
 def test_backbones_with_other_strides(strides, fine, grid):
     config = DecoderConfig(kind="deeperlab", aspp_channels=8)
     decoder = build_decoder(config, [4] * len(strides), strides, 3).eval()
-    assert decoder.places == fine
+    assert decoder.indices == fine
     decoded = decoder([torch.randn(1, 4, 64 // stride, 96 // stride) for stride in strides])
     assert decoded.logits.shape == (1, 3, 64 // grid, 96 // grid)
 
 
-def test_deepest_places():
-    assert deepest_places((2, 4, 8, 8, 8)) == [0, 1, 4]
-    assert deepest_places((2, 4, 8, 8, 8), at_least=4) == [1, 4]
-    assert deepest_places((4, 8, 16, 32), at_least=8) == [1, 2, 3]
-    assert deepest_places((2,), at_least=4) == [0]
+def test_deepest_maps():
+    assert deepest_maps((2, 4, 8, 8, 8)) == [0, 1, 4]
+    assert deepest_maps((2, 4, 8, 8, 8), at_least=4) == [1, 4]
+    assert deepest_maps((4, 8, 16, 32), at_least=8) == [1, 2, 3]
+    assert deepest_maps((2,), at_least=4) == [0]

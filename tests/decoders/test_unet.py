@@ -19,7 +19,7 @@ def test_maps_are_joined_from_coarse_to_fine():
 
 def test_of_dilated_stages_the_deepest_is_joined():
     decoder = build_decoder(CONFIG, (4, 5, 6, 7), (4, 8, 8, 8), 3)
-    assert (decoder.coarsest, decoder.places) == (3, [0])
+    assert (decoder.coarsest, decoder.indices) == (3, [0])
 
 
 def test_a_single_map_gets_two_convolutions():

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from polyscale.decoders.decoder import DecoderConfig, conv_norm_act, resize_like, separable
+from polyscale.decoders.decoder import DecoderConfig
+from polyscale.decoders.layers import conv_norm_act, resize_like, separable
 
 __all__ = ["ASPP", "DPC", "build_pyramid"]
 

@@ -1,16 +1,15 @@
-"""The contract that every decoder keeps, its configuration, and the layers they share.
+"""The contract that every decoder keeps, and its configuration.
 
 A decoder gives its logits on its own grid (stride 4 as a rule) and never resizes them to the image:
 whoever fuses scales decides where that happens.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn import functional
 
 from polyscale.config import Config, name_or_import_path
 
@@ -19,13 +18,7 @@ __all__ = [
     "Decoded",
     "Decoder",
     "DecoderConfig",
-    "conv_norm_act",
-    "deepest_places",
-    "finest_place",
     "idle_keys",
-    "initialise",
-    "resize_like",
-    "separable",
 ]
 
 
@@ -161,6 +154,7 @@ class Decoder(nn.Module, ABC):
         ``model.decoder: {kind: "my_package.heads:OneLayer", options: {width: 32}}``.
 
         >>> import torch
+        >>> from polyscale.decoders.layers import conv_norm_act
         >>> class OneLayer(Decoder):
         ...     def __init__(self, channels, strides, num_classes, width=64):
         ...         super().__init__()
@@ -181,54 +175,3 @@ class Decoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, maps: list[Tensor]) -> Decoded:
         """Maps (N, channels[k], h_k, w_k), fine to coarse, to what is decoded on the grid of the finest used map."""
-
-
-def finest_place(strides: Sequence[int], at_least: int = 4) -> int:
-    """Index of the finest map with a stride of at least ``at_least``; the coarsest map where all are finer."""
-    return next((place for place, stride in enumerate(strides) if stride >= at_least), len(strides) - 1)
-
-
-def deepest_places(strides: Sequence[int], at_least: int = 1) -> list[int]:
-    """Indices of the deepest map of each stride from ``at_least`` on, fine to coarse: dilated stages repeat strides."""
-    first = finest_place(strides, at_least)
-    return [place for place in range(first, len(strides)) if strides[place] not in strides[place + 1 :]]
-
-
-def resize_like(x: Tensor, reference: Tensor) -> Tensor:
-    """Bilinear, pixel centres aligned: ``x`` (N, C, h, w) to the height and width of ``reference``."""
-    size = reference.shape[-2:]
-    return x if x.shape[-2:] == size else functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
-
-
-def conv_norm_act(
-    channels_in: int, channels_out: int, kernel: int = 1, dilation: int | tuple[int, int] = 1, bias: bool = False
-) -> nn.Sequential:
-    """Convolution that keeps the size, batch norm, ReLU; ``dilation`` may differ in height and width."""
-    high, wide = (dilation, dilation) if isinstance(dilation, int) else dilation
-    padding = (high * (kernel // 2), wide * (kernel // 2))
-    return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, kernel, padding=padding, dilation=(high, wide), bias=bias),
-        nn.BatchNorm2d(channels_out),
-        nn.ReLU(inplace=True),
-    )
-
-
-def separable(channels_in: int, channels_out: int, dilation: int = 1) -> nn.Sequential:
-    """Depthwise 3 x 3 convolution, then 1 x 1, each with batch norm and ReLU (Chen et al., 2018, arXiv:1802.02611)."""
-    depthwise = nn.Conv2d(
-        channels_in, channels_in, 3, padding=dilation, dilation=dilation, groups=channels_in, bias=False
-    )
-    first = nn.Sequential(depthwise, nn.BatchNorm2d(channels_in), nn.ReLU(inplace=True))
-    return nn.Sequential(*first, *conv_norm_act(channels_in, channels_out))
-
-
-def initialise(module: nn.Module, *classifiers: nn.Module) -> None:
-    """He initialisation for convolutions; small weights for those that give logits: training starts near equal odds."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
-            if layer in classifiers:
-                nn.init.normal_(layer.weight, std=0.01)
-            else:
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)

@@ -11,15 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from polyscale.decoders.aspp import build_pyramid
-from polyscale.decoders.decoder import (
-    Decoded,
-    Decoder,
-    DecoderConfig,
-    conv_norm_act,
-    deepest_places,
-    initialise,
-    resize_like,
-)
+from polyscale.decoders.decoder import Decoded, Decoder, DecoderConfig
+from polyscale.decoders.layers import conv_norm_act, deepest_maps, initialise, resize_like
 
 __all__ = ["DeeperLabDecoder"]
 
@@ -44,10 +37,10 @@ class DeeperLabDecoder(Decoder):
         self.feature_channels = width = config.aspp_channels
         self.aspp = build_pyramid(config, channels[-1], strides[-1])
         self.bottleneck = nn.Conv2d(self.aspp.channels, width, 1, bias=False)
-        self.places = deepest_places(strides)[:-1][:2][::-1]
-        kept = FINE_CHANNELS[len(FINE_CHANNELS) - len(self.places) :]
+        self.indices = deepest_maps(strides)[:-1][:2][::-1]
+        kept = FINE_CHANNELS[len(FINE_CHANNELS) - len(self.indices) :]
         self.fine = nn.ModuleList(
-            nn.Conv2d(channels[place], count, 1, bias=False) for place, count in zip(self.places, kept, strict=True)
+            nn.Conv2d(channels[index], count, 1, bias=False) for index, count in zip(self.indices, kept, strict=True)
         )
         self.joins = nn.ModuleList(conv_norm_act(width + count, width, 5) for count in kept)
         self.dropout = nn.Dropout2d(config.dropout or 0.0)
@@ -57,7 +50,7 @@ class DeeperLabDecoder(Decoder):
     def forward(self, maps: list[Tensor]) -> Decoded:
         """Maps (N, channels[k], h_k, w_k) to features (N, aspp_channels, h, w) and logits (N, C, h, w)."""
         x = self.bottleneck(self.aspp(maps[-1]))
-        for place, fine, join in zip(self.places, self.fine, self.joins, strict=True):
-            details = fine(maps[place])
+        for index, fine, join in zip(self.indices, self.fine, self.joins, strict=True):
+            details = fine(maps[index])
             x = join(torch.cat([resize_like(x, details), details], dim=1))
         return Decoded(x, self.classifier(self.dropout(x)))

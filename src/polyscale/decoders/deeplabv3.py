@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from polyscale.decoders.aspp import build_pyramid
-from polyscale.decoders.decoder import Decoded, Decoder, DecoderConfig, conv_norm_act, initialise
+from polyscale.decoders.decoder import Decoded, Decoder, DecoderConfig
+from polyscale.decoders.layers import conv_norm_act, initialise
 
 __all__ = ["DeepLabV3Decoder"]
 

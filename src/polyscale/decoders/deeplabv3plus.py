@@ -12,16 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from polyscale.decoders.aspp import build_pyramid
-from polyscale.decoders.decoder import (
-    Decoded,
-    Decoder,
-    DecoderConfig,
-    conv_norm_act,
-    finest_place,
-    initialise,
-    resize_like,
-    separable,
-)
+from polyscale.decoders.decoder import Decoded, Decoder, DecoderConfig
+from polyscale.decoders.layers import conv_norm_act, finest_map, initialise, resize_like, separable
 
 __all__ = ["DeepLabV3PlusDecoder"]
 
@@ -42,7 +34,7 @@ class DeepLabV3PlusDecoder(Decoder):
         super().__init__()
         width = config.aspp_channels
         self.feature_channels = config.fine_channels + width
-        self.first = finest_place(strides, config.fine_stride)
+        self.first = finest_map(strides, config.fine_stride)
         self.aspp = build_pyramid(config, channels[-1], strides[-1])
         self.bottleneck = nn.Conv2d(self.aspp.channels, width, 1, bias=False)
         self.fine = nn.Conv2d(channels[self.first], config.fine_channels, 1, bias=False)

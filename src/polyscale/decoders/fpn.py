@@ -8,15 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from polyscale.decoders.decoder import (
-    Decoded,
-    Decoder,
-    DecoderConfig,
-    conv_norm_act,
-    deepest_places,
-    initialise,
-    resize_like,
-)
+from polyscale.decoders.decoder import Decoded, Decoder, DecoderConfig
+from polyscale.decoders.layers import conv_norm_act, deepest_maps, initialise, resize_like
 
 __all__ = ["FPNDecoder"]
 
@@ -37,12 +30,12 @@ class FPNDecoder(Decoder):
         super().__init__()
         width, head = config.fpn_channels, config.fpn_head_channels
         self.feature_channels = head
-        self.places = deepest_places(strides, 4)
-        self.laterals = nn.ModuleList(nn.Conv2d(channels[place], width, 1) for place in self.places)
-        self.smooth = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in self.places)
+        self.indices = deepest_maps(strides, 4)
+        self.laterals = nn.ModuleList(nn.Conv2d(channels[index], width, 1) for index in self.indices)
+        self.smooth = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in self.indices)
         self.heads = nn.ModuleList(
             nn.ModuleList(conv_norm_act(head if step else width, head, 3) for step in range(max(1, level)))
-            for level in range(len(self.places))
+            for level in range(len(self.indices))
         )
         self.dropout = nn.Dropout2d(config.dropout or 0.0)
         self.classifier = nn.Conv2d(head, num_classes, 1)
@@ -50,7 +43,7 @@ class FPNDecoder(Decoder):
 
     def forward(self, maps: list[Tensor]) -> Decoded:
         """Maps (N, channels[k], h_k, w_k) to features (N, fpn_head_channels, h, w) and logits (N, C, h, w)."""
-        levels = [lateral(maps[place]) for lateral, place in zip(self.laterals, self.places, strict=True)]
+        levels = [lateral(maps[index]) for lateral, index in zip(self.laterals, self.indices, strict=True)]
         for level in range(len(levels) - 2, -1, -1):
             levels[level] = levels[level] + resize_like(levels[level + 1], levels[level])
         total: Tensor | None = None

@@ -12,15 +12,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from polyscale.decoders.decoder import (
-    Decoded,
-    Decoder,
-    DecoderConfig,
-    conv_norm_act,
-    finest_place,
-    initialise,
-    resize_like,
-)
+from polyscale.decoders.decoder import Decoded, Decoder, DecoderConfig
+from polyscale.decoders.layers import conv_norm_act, finest_map, initialise, resize_like
 
 __all__ = ["LightDecoder"]
 
@@ -43,7 +36,7 @@ class LightDecoder(Decoder):
     ) -> None:
         super().__init__()
         self.feature_channels = width = config.light_channels
-        self.first = finest_place(strides)
+        self.first = finest_map(strides)
         self.laterals = nn.ModuleList(
             nn.Sequential(nn.Conv2d(count, width, 1, bias=False), nn.BatchNorm2d(width))
             for count in channels[self.first :]

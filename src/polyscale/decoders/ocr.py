@@ -13,15 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from polyscale.decoders.aspp import build_pyramid
-from polyscale.decoders.decoder import (
-    Decoded,
-    Decoder,
-    DecoderConfig,
-    conv_norm_act,
-    deepest_places,
-    initialise,
-    resize_like,
-)
+from polyscale.decoders.decoder import Decoded, Decoder, DecoderConfig
+from polyscale.decoders.layers import conv_norm_act, deepest_maps, initialise, resize_like
 
 __all__ = ["OCRDecoder", "ObjectAttention", "object_regions"]
 
@@ -42,11 +35,11 @@ class OCRDecoder(Decoder):
     ) -> None:
         super().__init__()
         self.feature_channels = width = config.ocr_channels
-        self.places = deepest_places(strides, config.fine_stride)
-        joined = sum(channels[place] for place in self.places)
+        self.indices = deepest_maps(strides, config.fine_stride)
+        joined = sum(channels[index] for index in self.indices)
         self.aspp: nn.Module = nn.Identity()
         if config.ocr_pyramid:
-            self.aspp = pyramid = build_pyramid(config, joined, strides[self.places[0]])
+            self.aspp = pyramid = build_pyramid(config, joined, strides[self.indices[0]])
             joined = pyramid.channels
         self.auxiliary = nn.Sequential(*conv_norm_act(joined, joined, bias=True), nn.Conv2d(joined, num_classes, 1))
         self.pixels = conv_norm_act(joined, width, 3, bias=True)
@@ -58,7 +51,7 @@ class OCRDecoder(Decoder):
 
     def forward(self, maps: list[Tensor]) -> Decoded:
         """Maps (N, channels[k], h_k, w_k) to features (N, ocr_channels, h, w), logits and aux (N, C, h, w)."""
-        used = [maps[place] for place in self.places]
+        used = [maps[index] for index in self.indices]
         x = self.aspp(torch.cat([resize_like(map_, used[0]) for map_ in used], dim=1))
         aux = self.auxiliary(x)
         pixels = self.pixels(x)

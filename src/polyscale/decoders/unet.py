@@ -9,15 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from polyscale.decoders.decoder import (
-    Decoded,
-    Decoder,
-    DecoderConfig,
-    conv_norm_act,
-    deepest_places,
-    initialise,
-    resize_like,
-)
+from polyscale.decoders.decoder import Decoded, Decoder, DecoderConfig
+from polyscale.decoders.layers import conv_norm_act, deepest_maps, initialise, resize_like
 
 __all__ = ["UNetDecoder"]
 
@@ -38,10 +31,10 @@ class UNetDecoder(Decoder):
         self, config: DecoderConfig, channels: Sequence[int], strides: Sequence[int], num_classes: int
     ) -> None:
         super().__init__()
-        self.coarsest, *self.places = reversed(deepest_places(strides))
+        self.coarsest, *self.indices = reversed(deepest_maps(strides))
         width = channels[self.coarsest]
         self.joins = nn.ModuleList()
-        for level, joined in enumerate([channels[place] for place in self.places] or [0]):
+        for level, joined in enumerate([channels[index] for index in self.indices] or [0]):
             after = config.unet_channels[min(level, len(config.unet_channels) - 1)]
             self.joins.append(nn.Sequential(conv_norm_act(width + joined, after, 3), conv_norm_act(after, after, 3)))
             width = after
@@ -53,7 +46,7 @@ class UNetDecoder(Decoder):
     def forward(self, maps: list[Tensor]) -> Decoded:
         """Maps (N, channels[k], h_k, w_k) to features (N, unet_channels[-1], h, w) and logits (N, C, h, w)."""
         x = maps[self.coarsest]
-        skips: list[Tensor | None] = [maps[place] for place in self.places] or [None]
+        skips: list[Tensor | None] = [maps[index] for index in self.indices] or [None]
         for join, skip in zip(self.joins, skips, strict=True):
             x = join(x if skip is None else torch.cat([resize_like(x, skip), skip], dim=1))
         return Decoded(x, self.classifier(self.dropout(x)))

@@ -5,7 +5,6 @@ Data loaders are not handed to accelerate, as our samplers know rank and epoch. 
 """
 
 import contextlib
-import hashlib
 import math
 import os
 import time
@@ -20,7 +19,6 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor
-from torch.nn.utils import get_total_norm
 
 from polyscale.config import load_config, validate
 from polyscale.crops.loader import Batch, TrainingCrops, build_loader, number_of_workers
@@ -29,13 +27,14 @@ from polyscale.files import check_folder, locked, remove_leftovers
 from polyscale.models import save_checkpoint
 from polyscale.training.choose import choose_recipe, is_data, run_name
 from polyscale.training.config import ExperimentConfig
-from polyscale.training.failure import diverged, save_failure
+from polyscale.training.failure import diverged
 from polyscale.training.listener import Listener, Silent
-from polyscale.training.optimizer import freeze_batchnorm, learning_rate_factor, set_learning_rates
+from polyscale.training.optimizer import learning_rate_factor, set_learning_rates
 from polyscale.training.records import RunLog, write_environment, write_resolved_config
 from polyscale.training.resume import Progress, StopRequest, has_begun, restore_state, save_state, stop_on_signals
 from polyscale.training.scoring import Scorer
 from polyscale.training.setup import prepare
+from polyscale.training.step import OptimizerStep
 from polyscale.training.trackers import open_tracker
 
 __all__ = ["TrainingResult", "train"]
@@ -154,6 +153,7 @@ class _Run:
             )
         self.scorer = None if self.parts.val_data is None else Scorer(config, self.parts, accelerator, self.listener)
         self.network, self.optimizer = accelerator.prepare(self.parts.model, self.parts.optimizer)
+        self.step = OptimizerStep(config, out, self.parts, accelerator, self.network, self.optimizer)
 
     def go(self, stop: StopRequest) -> TrainingResult:
         """Train from the current step to the end, or until a signal asks to stop."""
@@ -199,7 +199,7 @@ class _Run:
                 return True
             factor = learning_rate_factor(self.schedule, step, plan.total_steps, plan.steps_per_epoch)
             set_learning_rates(self.optimizer, factor)
-            terms = self._step(step)
+            terms = self.step(step, self.batches)
             self.progress.step = step + 1
             self._record(step + 1, terms)
             if (step + 1) % plan.steps_per_epoch == 0:
@@ -222,53 +222,6 @@ class _Run:
             pin_memory=self.accelerator.device.type == "cuda",
         )
         return iter(loader)
-
-    def _step(self, step: int) -> dict[str, Tensor]:
-        """One optimiser step; the mean of each loss term over its micro-steps.
-
-        Raises:
-            UserError: a loss or the gradient is not finite; the step can be replayed, and its update is not made.
-        """
-        self.network.train()
-        if self.settings.freeze_batchnorm:
-            freeze_batchnorm(self.parts.model)
-        accumulate = self.settings.accumulate
-        sums: dict[str, Tensor] = {}
-        losses: list[Tensor] = []
-        # Dropout and the like: a function of seed, step and rank, so that no random state needs saving.
-        rank = self.accelerator.process_index
-        seeds = [_mix(self.config.seed, step * accumulate + micro, rank) for micro in range(accumulate)]
-        for micro in range(accumulate):
-            images, labels, weights = next(self.batches).to(self.accelerator.device, self.settings.channels_last)
-            torch.manual_seed(seeds[micro])
-            last = micro + 1 == accumulate
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.network):
-                with self.accelerator.autocast():
-                    fused = self.network(images, self.parts.model.train_scales)
-                terms: dict[str, Tensor] = self.parts.objective(fused, labels, weights)
-                self.accelerator.backward(terms["total"] / accumulate)
-            losses.append(terms["total"].detach())
-            for name, value in terms.items():
-                sums[name] = value.detach() / accumulate + sums.get(name, 0)
-        if not self._finite(losses):
-            name = "failure.pt" if self.main else f"failure-{rank}.pt"
-            raise save_failure(self.out / name, self.config, self.parts, step, losses, seeds)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        if self.parts.average is not None:
-            self.parts.average.update_parameters(self.parts.model)
-        return sums
-
-    def _finite(self, losses: list[Tensor]) -> bool:
-        """Whether losses and gradient are; clips the gradient where the recipe asks for it."""
-        parameters = list(self.parts.model.parameters())
-        if self.settings.clip_norm is not None:
-            norm = torch.as_tensor(self.accelerator.clip_grad_norm_(parameters, self.settings.clip_norm))
-        else:
-            norm = get_total_norm(parameter.grad for parameter in parameters if parameter.grad is not None)
-        # In fp16 gradients overflow now and then: the scaler then leaves the step out.
-        values = [*losses, *([norm] if self.accelerator.scaler is None else [])]
-        return bool(torch.stack([value.float() for value in values]).isfinite().all())
 
     def _record(self, step: int, terms: dict[str, Tensor]) -> None:
         self.losses.append(terms["total"])
@@ -366,8 +319,3 @@ class _Run:
         if self.main:
             self._check_weights()
             save_state(self.out / "resume.pt", self.config, self.parts, self.progress, self.accelerator)
-
-
-def _mix(seed: int, step: int, rank: int) -> int:
-    digest = hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
