@@ -9,7 +9,7 @@ from torch import nn
 from polyscale.attention import AttentionOverViews, ViewAttention, disagreement, statistics, surroundings
 from polyscale.baselines import average_logits
 from polyscale.multiscale import View
-from polyscale.views import at_input_sizes
+from polyscale.views import at_input_sizes, resize
 
 
 class Stride4(nn.Module):
@@ -108,3 +108,19 @@ def test_its_parts_have_names() -> None:
     model = network()
     assert set(model.parts()) == {"attention"}
     assert {part for name, part in model.part_of().items() if name.startswith("head.")} == {"attention"}
+
+
+@pytest.mark.parametrize("maps", [1, 5])
+def test_the_views_hold_what_was_fused(maps: int) -> None:
+    """Blended once more, attention and logits enlarged each by itself, they give the result."""
+    images = torch.rand(1, 3, 37, 50, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        model = network(maps, start=False)
+        fused = model.combine(images, (2.0, 1.0, 0.5))
+    (_, finest), *coarser = fused.views.items()
+    result = finest.logits
+    for _, view in coarser:
+        assert view.attention is not None
+        attention = resize(view.attention, result.shape[-2:])
+        result = attention * resize(view.logits, result.shape[-2:]) + (1 - attention) * result
+    torch.testing.assert_close(resize(result, images.shape[-2:]), fused.logits)

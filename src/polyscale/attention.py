@@ -177,7 +177,9 @@ class AttentionOverViews(HierarchicalMultiScale):
             fused = _blend(fused, view.logits, attention)
             aux = None if aux is None or view.aux is None else _blend(aux, view.aux, attention.mean(1, keepdim=True))
             finer = finer + (known[scale] - finer) / number
-            done[scale] = view._replace(attention=resize(attention, view.logits.shape[-2:]), features=None)
+            # Below scale 1 a view's grid may be coarser than the attention's, which stays as it was blended.
+            shown = attention if scale < 1 else resize(attention, view.logits.shape[-2:])
+            done[scale] = view._replace(attention=shown, features=None)
         return Fused(fused, aux, done)
 
     def parts(self) -> dict[str, nn.Module]:

@@ -19,7 +19,7 @@ class View(NamedTuple):
     """Class logits, (N, C, h, w)."""
     attention: Tensor | None = None
     """Trust in this scale against every finer one, (N, 1, h, w) in [0, 1], or (N, C, h, w) with one map a class; None
-    where the network has no attention head.
+    where the network has no attention head. Attention over views may lie on a finer grid than the logits.
     """
     aux: Tensor | None = None
     """Auxiliary class logits (OCR's), (N, C, h, w)."""

@@ -107,8 +107,8 @@ def test_stored_logits_fuse_to_the_same_classes():
         attention = torch.rand(1, 1, *size, generator=generator)
         views[scale] = View(logits, attention)
         codes, deepest = encode_logits(logits[0])
-        back = -deepest * (codes.float() / 255) ** 2
-        stored[scale] = View(back[None], (attention * 255).round() / 255)
+        back = torch.where(codes == 0, -deepest, deepest / 5 * (codes.float() / 255).clamp_min(0.001).log())
+        stored[scale] = View(back[None], (attention * 127).round() / 127)
     exact, again = (fuse_on_grid(v, (192, 256)).logits.argmax(1) for v in (views, stored))
     assert (exact == again).float().mean() > 0.995
 
@@ -137,6 +137,12 @@ def test_logits_at_full_size_are_thinned_and_every_map_of_attention_is_stored(fa
     image = np.zeros((24, 32, 3), np.uint8)
     about = gallery_module.write_image(tmp_path / "one", image, labels, {}, None, views)
     assert [about["logits"][scale]["grid"] for scale in ("1", "0.5")] == [[6, 8], [3, 4]]
+    assert about["logits"]["1"]["attention"] == [4, 6, 8]
+    low, spread = about["logits"]["1"]["best"]
+    best = np.asarray(Image.open(tmp_path / "one/best-1.png")) / 255 * spread + low
+    assert best == pytest.approx(
+        gallery_module.thinned(views, (24, 32))[1.0].logits[0].amax(0).numpy(), abs=spread / 250
+    )
     assert np.asarray(Image.open(tmp_path / "one/attention-1.png")).shape == (4 * 6, 8)
     assert not (tmp_path / "one/attention-0.5.png").exists()
 

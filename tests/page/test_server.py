@@ -64,7 +64,7 @@ def test_an_image_is_looked_at_as_predict_does(server, predictor, photo):
         ]
     weights = sum(values(answer, f"weight-{scale}").astype(int) for scale in ("0.5", "1", "2"))
     assert abs(weights - 255).max() <= 2
-    assert values(answer, "attention-0.5").size == 3 * np.prod(answer["stored"]["logits"]["0.5"]["grid"])
+    assert values(answer, "attention-0.5").size == np.prod(answer["stored"]["logits"]["0.5"]["attention"])
     assert "truth" not in answer["stored"]["files"]
 
 

@@ -161,9 +161,10 @@ def test_the_mixer_fuses_as_torch_does(page, network, fakes, name):
     assert script(page, "return polyscale.stage.right") == "mixed"
 
 
-def test_the_mixer_fuses_as_attention_over_views_does(browser, fakes, tmp_path):
+@pytest.mark.parametrize(("maps", "least"), [(1, 0.999), (4, 0.998)])  # this head is far steeper than a learnt one
+def test_the_mixer_fuses_as_attention_over_views_does(browser, fakes, tmp_path, maps, least):
     torch.manual_seed(0)
-    head = ViewAttention(4)
+    head = ViewAttention(4, maps=maps)
     torch.nn.init.normal_(head.layers[-1].weight, std=20)
     data = fakes.HostileToys(fakes.SIZES[:2])
     recording = Recording(tmp_path, gallery=None, logits=True)
@@ -174,7 +175,24 @@ def test_the_mixer_fuses_as_attention_over_views_does(browser, fakes, tmp_path):
     opened(browser, tmp_path / "report.html")
     labels = mixed(browser, {"0.5": ("learnt", 0)})
     fused = np.array(script(browser, "return [...polyscale.stage.picture.maps.get('fused').data]"), np.uint8)
-    assert (labels == fused).mean() >= 0.998  # multiplied before they are enlarged: 0.995
+    assert (labels == fused).mean() >= least
+
+
+def test_the_mixer_fetches_views_beside_the_page(browser, network, fakes, evaluated, tmp_path, monkeypatch):
+    monkeypatch.setattr(build_module.embed, "MOST_BYTES", 0)
+    write_report(tmp_path / "small.html", [read_evaluation(evaluated)])
+    width(browser, 1280)
+    opened(browser, tmp_path / "small.html")
+    index = script(browser, "return polyscale.stage.picture.index")
+    labels = mixed(browser, {"0.5": ("learnt", 0)})
+    assert (labels == truth_of(network, fakes, index, lambda scale, a: a).reshape(-1)).mean() >= 0.999
+    wait(browser, "document.getElementById('mix-all').textContent.includes('(')")
+    for path in (tmp_path / "small_files").glob("views-*"):
+        path.unlink()
+    opened(browser, tmp_path / "small.html")
+    script(browser, "document.querySelector('#mix-half').click()")
+    wait(browser, "document.getElementById('status').textContent.includes('keep the folder beside the page')")
+    browser.get_log("browser")  # the file that is missing; later tests look for such lines
 
 
 def test_the_mixer_changes_something_and_scores_it(page, evaluated):

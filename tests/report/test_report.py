@@ -129,7 +129,7 @@ def test_what_cannot_be_reported_is_said_in_one_line(tmp_path, evaluated):
     with pytest.raises(UserError, match="not an evaluation"):
         find_stored([str(tmp_path)])
     (tmp_path / "scores.json").write_text(json.dumps(scores_file(0.5)))
-    (tmp_path / "recording.json").write_text('{"format": "polyscale-recording 1", "complete": false}')
+    (tmp_path / "recording.json").write_text('{"format": "polyscale-recording 2", "complete": false}')
     with pytest.raises(UserError, match="did not end"):
         find_stored([str(tmp_path)])
     with pytest.raises(UserError, match="it is a folder"):

@@ -8,7 +8,7 @@ when others turn out worse.
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from polyscale.files import write_atomically
 from polyscale.labels import IGNORE
 from polyscale.pictures import error_map
 from polyscale.scales import scaled_size
-from polyscale.views import View, at_size
+from polyscale.views import View, resize
 
 __all__ = ["Gallery", "are_few", "encode_logits", "write_image", "write_thumbnail"]
 
@@ -38,8 +38,11 @@ THUMBNAIL = 192
 FEW_LOGITS = 2_000_000
 """Of an image in all views: at 11 classes and scales up to 2, about 850 x 650 pixels."""
 
-DEEPEST = 32.0
+DEEPEST = 24.0
 """Logits further below the best than this are stored as if they were no further."""
+
+TRUST_LEVELS = 127
+"""Of attention: finer ones take a quarter more bytes and change hardly a pixel's class."""
 
 
 class Gallery:
@@ -95,7 +98,7 @@ def write_image(
         labels: (H, W) uint8; None where nobody knows them.
         seen: name of the file -> class ids and confidence.
         weights: scale -> (1, 1, H, W).
-        views: scale -> view on its own grid; their logits and attention are stored as well. Logits at the size of what
+        views: scale -> view on its own grid; their logits and attention are stored as well. Maps at the size of what
             the network was shown are thinned to every fourth pixel: those are enlarged from about such a grid.
 
     Returns:
@@ -114,24 +117,38 @@ def write_image(
             _save(folder / f"confidence-{name}.png", _shrunk(confidence, factor))
     for scale, weight in (weights or {}).items():
         _save(folder / f"weight-{scale:g}.png", _shrunk(weight[0, 0], factor))
-    for scale, view in thinned(views or {}, (height, width)).items():
-        stored, deepest = encode_logits(view.logits[0])
-        _save(folder / f"logits-{scale:g}.png", stored.flatten(0, 1), effort=6)
+    shown = thinned(views or {}, (height, width))
+    several = any(view.attention is not None and view.attention.shape[1] > 1 for view in shown.values())
+    for scale, view in shown.items():
+        codes, deepest = encode_logits(view.logits[0])
+        write_index_png(folder / f"logits-{scale:g}.png", _stacked(codes), None)
+        known: dict[str, Any] = {"grid": list(view.logits.shape[-2:]), "deepest": deepest}
         if view.attention is not None:
-            trust = (view.attention[0].float() * 255).round().byte()
-            _save(folder / f"attention-{scale:g}.png", trust.flatten(0, 1), effort=6)
-        about["logits"][f"{scale:g}"] = {"grid": list(view.logits.shape[-2:]), "deepest": deepest}
+            levels = (view.attention[0].float() * TRUST_LEVELS).round() / TRUST_LEVELS
+            write_index_png(folder / f"attention-{scale:g}.png", _stacked((levels * 255).round().byte()), None)
+            known["attention"] = list(view.attention.shape[1:])
+        if several:
+            # Where each class has its own weight, what is the same for all classes of a pixel counts too.
+            best = view.logits[0].float().amax(0, keepdim=True)
+            low, spread = float(best.min()), max(float(best.max() - best.min()), 1e-6)
+            write_index_png(
+                folder / f"best-{scale:g}.png", _stacked(((best - low) / spread * 255).round().byte()), None
+            )
+            known["best"] = [low, spread]
+        about["logits"][f"{scale:g}"] = known
     return about
 
 
 def thinned(views: Mapping[float, View], size: Sequence[int]) -> dict[float, View]:
     """Views as they are stored; see ``write_image``."""
-    return {
-        scale: at_size(view, [-(-side // 4) for side in view.logits.shape[-2:]])
-        if view.logits.shape[-2:] == scaled_size(size, scale)
-        else view
-        for scale, view in views.items()
-    }
+
+    def thin(x: Tensor | None, full: Sequence[int]) -> Tensor | None:
+        return resize(x, [-(-side // 4) for side in full]) if x is not None and x.shape[-2:] == full else x
+
+    def both(view: View, full: Sequence[int]) -> View:
+        return View(cast(Tensor, thin(view.logits, full)), thin(view.attention, full))
+
+    return {scale: both(view, scaled_size(size, scale)) for scale, view in views.items()}
 
 
 def are_few(views: Mapping[float, View], size: Sequence[int]) -> bool:
@@ -142,15 +159,14 @@ def are_few(views: Mapping[float, View], size: Sequence[int]) -> bool:
 def encode_logits(logits: Tensor) -> tuple[Tensor, float]:
     """Logits (C, h, w) as bytes: how far each lies below its pixel's best.
 
-    By the square root, so that those near the best are stored finest. What is the same for all classes of a pixel
-    changes no class of any fusion.
+    Exponentially: those near the best are stored finest, and the many that are hopeless as the same, in few bytes.
 
     Returns:
-        (C, h, w) uint8 and the depth D that 255 stands for: a value v stands for D * (v / 255)**2.
+        (C, h, w) uint8 and the depth D that 0 stands for; another value v stands for D / 5 * log(255 / v).
     """
     below = (logits.amax(0, keepdim=True) - logits).float().clamp_max(DEEPEST)
     deepest = max(float(below.max()), 1e-6)
-    return ((below / deepest).sqrt() * 255).round().byte(), deepest
+    return ((below * (-5 / deepest)).exp() * 255).round().byte(), deepest
 
 
 def write_thumbnail(path: Path, image: Array, classes: Tensor, labels: Tensor) -> None:
@@ -173,6 +189,11 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _stacked(maps: Tensor) -> Array:
+    """Maps (K, h, w) below each other, (K * h, w)."""
+    return maps.flatten(0, 1).cpu().numpy()
+
+
 def _shrunk(values: Tensor, factor: int) -> Tensor:
     """Means over squares of ``factor`` pixels, as bytes 0 to 255."""
     values = values.float()
@@ -181,7 +202,7 @@ def _shrunk(values: Tensor, factor: int) -> Tensor:
     return (values.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def _save(path: Path, values: Tensor, effort: int = 1) -> None:
-    """Write a grey picture; little ``effort`` is enough for those that a report packs once more."""
+def _save(path: Path, values: Tensor) -> None:
+    """Write a grey picture quickly: a report packs it once more."""
     with write_atomically(path) as temporary:
-        Image.fromarray(values.cpu().numpy()).save(temporary, "PNG", compress_level=effort)
+        Image.fromarray(values.cpu().numpy()).save(temporary, "PNG", compress_level=1)

@@ -27,7 +27,7 @@ from polyscale.processes import rank_and_world, wait_for_all
 
 __all__ = ["FORMAT", "Recording", "fusion_of", "seen"]
 
-FORMAT = "polyscale-recording 1"
+FORMAT = "polyscale-recording 2"
 
 SMALL = 12
 """Images whose logits are kept unasked."""

@@ -206,7 +206,9 @@ def _pictures(first: Stored, beside: Path) -> Part | None:
     many = len(items) > embed.MOST_THUMBNAILS
     colors = _colors(first)
     space = label_space({**about, "colors": colors["distinct"]})
-    embedded, strips = {}, {}
+    embedded: dict[int, Part] = {}
+    views: dict[int, Part] = {}
+    strips = {}
     for k, item in enumerate(items):
         entry = about["images"][k]
         small = first.file(entry["thumbnail"])
@@ -221,10 +223,17 @@ def _pictures(first: Stored, beside: Path) -> Part | None:
         data = embed.image_data(first, entry)
         item["logits"] = bool(data["logits"])
         if k in held:
-            embedded[k] = data
+            embedded[k], views[k] = embed.split_views(data)
             strips[k] = embed.strip(first, entry, space)
         else:
             item["file"] = f"{beside.name}/{embed.write_beside(beside, k, data)}"
+    left = embed.MOST_BYTES - sum(map(embed.size_of, embedded.values()))
+    for k in (k for k in shown if views.get(k, {}).get("files")):
+        left -= embed.size_of(views[k])
+        if left >= 0:
+            embedded[k]["files"] |= views[k]["files"]
+        else:
+            items[k]["views"] = f"{beside.name}/{embed.write_beside(beside, k, views[k], 'views')}"
     page = {
         "classes": colors["names"],
         "distinct": colors["distinct"],
@@ -240,7 +249,7 @@ def _pictures(first: Stored, beside: Path) -> Part | None:
         "coverage": (sureness.coverage(first) or {}).get("curve"),
         "coverage_lowest": (sureness.coverage(first) or {}).get("lowest"),
     }
-    uses_files = many or len(shown) > len(held)
+    uses_files = many or len(shown) > len(held) or any("views" in item for item in items)
     return {
         "film": [{**items[k], "position": k} for k in order],
         "data": page,

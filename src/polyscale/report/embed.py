@@ -23,7 +23,17 @@ from polyscale.report.arithmetic import marginals
 from polyscale.report.stored import Stored
 from polyscale.report.ways import AVERAGE, FUSED
 
-__all__ = ["MOST_EMBEDDED", "MOST_THUMBNAILS", "default_order", "film", "image_data", "strip"]
+__all__ = [
+    "MOST_BYTES",
+    "MOST_EMBEDDED",
+    "MOST_THUMBNAILS",
+    "default_order",
+    "film",
+    "image_data",
+    "size_of",
+    "split_views",
+    "strip",
+]
 
 Array = np.ndarray[Any, Any]
 Part = dict[str, Any]
@@ -36,6 +46,12 @@ MOST_THUMBNAILS = 100
 
 BYTES = 300_000
 """Of the files of one image, before base64 adds a third: twelve then make less than 5 MB."""
+
+MOST_BYTES = 4_500_000
+"""Of the data of the images in a page; what the mixer needs of the other images lies beside it."""
+
+VIEWS = ("logits-", "attention-", "best-")
+"""Begin the names of the files that fusing anew needs."""
 
 LEAST_PHOTO = 60_000
 
@@ -116,15 +132,27 @@ def image_data(stored: Stored, entry: Mapping[str, Any]) -> Part:
     pictures = stored.pictures(entry)
     photo_file = pictures.pop("photo")
     maps = {name: _packed(path) for name, path in pictures.items()}
-    left = BYTES - sum(len(data) for name, data in maps.items() if not name.startswith(("logits", "attention")))
+    left = BYTES - sum(len(data) for name, data in maps.items() if not name.startswith(VIEWS))
     photo = _photo(photo_file, max(LEAST_PHOTO, left))
     files = {name: base64.b64encode(data).decode("ascii") for name, data in {"photo": photo, **maps}.items()}
     return {"size": entry["size"], "logits": entry["gallery"]["logits"], "files": files}
 
 
+def split_views(data: Part) -> tuple[Part, Part]:
+    """An image's data without what fusing anew needs, and that alone."""
+    views = {name: text for name, text in data["files"].items() if name.startswith(VIEWS)}
+    rest = {name: text for name, text in data["files"].items() if name not in views}
+    return {**data, "files": rest}, {"files": views}
+
+
+def size_of(data: Part) -> int:
+    """Bytes that an image's files take in a page."""
+    return sum(map(len, data["files"].values()))
+
+
 def _packed(path: Path) -> bytes:
     """The values of a grey picture in few bytes: 4 bits a pixel where they suffice, 255 then being 15."""
-    if path.stem.startswith(("logits-", "attention-")):
+    if path.stem.startswith(VIEWS):
         return path.read_bytes()
     values = np.asarray(Image.open(path))
     if path.stem.startswith(("weight-", "confidence-")):
@@ -189,9 +217,9 @@ def thumbnail_uri(path: Path) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
 
 
-def write_beside(folder: Path, position: int, data: Part) -> str:
+def write_beside(folder: Path, position: int, data: Part, kind: str = "image") -> str:
     """Write one image's data beside the page; returns the file's name."""
-    name = f"image-{position:06d}.js"
+    name = f"{kind}-{position:06d}.js"
     with write_atomically(folder / name) as temporary:
         temporary.write_text(f"polyscaleImage({position}, {json.dumps(data)});\n", encoding="ascii")
     return name

@@ -17,7 +17,7 @@ __all__ = ["Run", "Stored", "find_stored", "read_evaluation", "read_run", "undam
 
 Array = np.ndarray[Any, Any]
 
-RECORDING = "polyscale-recording 1"
+RECORDING = "polyscale-recording 2"
 
 
 @dataclass(frozen=True)

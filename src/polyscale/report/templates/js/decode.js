@@ -4,13 +4,13 @@
 /**
  * @typedef {[number, number, number]} Rgb
  * @typedef {{name: string, size: [number, number], score: number | null, gain: number | null, iou: (number | null)[],
- *   confident: number | null, mistakes: [number, number, number][], stored: boolean, logits?: boolean, file?: string
- *   }} ImageInfo
+ *   confident: number | null, mistakes: [number, number, number][], stored: boolean, logits?: boolean, file?: string,
+ *   views?: string}} ImageInfo
  * @typedef {{classes: string[], distinct: Rgb[], own: Rgb[], scales: string[], weighted: string[], scale_colors: Rgb[],
  *   heat: Rgb[], method: string, fusion: string, images: ImageInfo[], order: number[],
  *   coverage: [number, number, number][] | null, coverage_lowest: number | null}} PageData
- * @typedef {{size: [number, number], logits: Record<string, {grid: [number, number], deepest: number}>,
- *   files: Record<string, string>}} StoredImage
+ * @typedef {{size: [number, number], logits: Record<string, {grid: [number, number], deepest: number,
+ *   attention?: [number, number, number], best?: [number, number]}>, files: Record<string, string>}} StoredImage
  * @typedef {{width: number, height: number, data: Uint8Array}} Grey
  */
 
@@ -121,9 +121,30 @@ function readStored(index) {
   if (known) return Promise.resolve(known);
   const embedded = document.getElementById(`image-${index}`);
   if (embedded) return Promise.resolve(JSON.parse(embedded.textContent || "{}"));
+  const { file } = page.images[index];
+  return file ? fetchBeside(index, file) : Promise.reject(new Error("This image was not stored in full."));
+}
+
+/**
+ * The files of an image's views, which may lie beside the page.
+ * @param {number} index
+ * @param {StoredImage} stored
+ * @returns {Promise<StoredImage>} with them
+ */
+async function withViews(index, stored) {
+  const { views } = page.images[index];
+  if (!views) return stored;
+  const beside = await fetchBeside(index, views);
+  return { ...stored, files: { ...stored.files, ...beside.files } };
+}
+
+/**
+ * @param {number} index
+ * @param {string} file
+ * @returns {Promise<StoredImage>} what it hands over
+ */
+function fetchBeside(index, file) {
   return new Promise((resolve, reject) => {
-    const file = page.images[index].file;
-    if (!file) return reject(new Error("This image was not stored in full."));
     waiting.set(index, resolve);
     const script = document.createElement("script");
     script.src = file;
@@ -161,7 +182,7 @@ function loadPicture(index) {
 async function decodePicture(index) {
   const stored = await readStored(index);
   const [height, width] = stored.size;
-  const names = Object.keys(stored.files).filter((name) => !/^(photo$|logits-|attention-)/.test(name));
+  const names = Object.keys(stored.files).filter((name) => !/^(photo$|logits-|attention-|best-)/.test(name));
   const greys = await Promise.all(names.map((name) => decodeGrey(stored.files[name])));
   const photo = await decodeBitmap(stored.files.photo);
   const [, context] = newCanvas(width, height);

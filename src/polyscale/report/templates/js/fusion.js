@@ -7,8 +7,10 @@
  * What the mixer asks of a scale: "learnt", "most" (at most `value`), "force" (`value` everywhere), "without".
  * @typedef {{kind: string, value: number}} Wish
  * @typedef {{scale: number, height: number, width: number, logits: Uint8Array, deepest: number,
- *   attention: Float32Array | null, maps: number, probable: boolean}} StoredView `attention` has one map, or one for
- *   each class; of a network that averages probabilities it is null, and every scale counts the same
+ *   best: Float32Array | null, attention: Float32Array | null, maps: number, trustSize: [number, number],
+ *   probable: boolean}} StoredView `logits` are codes of how far below the best of their pixel they lie, and `best` is
+ *   that best, where it matters; `attention` has one map, or one for each class, of `trustSize`; of a network that
+ *   averages probabilities it is null, and every scale counts the same
  */
 
 /**
@@ -57,15 +59,18 @@ async function readViews(stored, method) {
   const scales = Object.keys(stored.logits).sort((a, b) => Number(b) - Number(a));
   const probable = method === "average";
   // Only the finest view may lack attention, which is never read.
-  if (!probable && scales.slice(1).some((scale) => !stored.files[`attention-${scale}`])) return [];
+  if (!probable && scales.slice(1).some((scale) => !stored.logits[scale].attention)) return [];
   return Promise.all(
     scales.map(async (scale) => {
-      const { grid, deepest } = stored.logits[scale];
+      const { grid, deepest, attention: shape, best: range } = stored.logits[scale];
+      const read = async (/** @type {string} */ name, /** @type {(value: number) => number} */ change) =>
+        Float32Array.from((await decodeGrey(stored.files[`${name}-${scale}`])).data, change);
       const logits = (await decodeGrey(stored.files[`logits-${scale}`])).data;
-      const file = stored.files[`attention-${scale}`];
-      const attention = file ? Float32Array.from((await decodeGrey(file)).data, (value) => value / 255) : null;
-      const maps = attention ? attention.length / (grid[0] * grid[1]) : 1;
-      return { scale: Number(scale), height: grid[0], width: grid[1], logits, deepest, attention, maps, probable };
+      const attention = shape ? await read("attention", (value) => value / 255) : null;
+      const best = range ? await read("best", (value) => range[0] + (value / 255) * range[1]) : null;
+      const [maps, ...trustSize] = shape ?? [1, ...grid];
+      const [height, width] = grid;
+      return { scale: Number(scale), height, width, logits, deepest, best, attention, maps, trustSize, probable };
     }),
   );
 }
@@ -100,7 +105,8 @@ function chainMap(views, c, read, fusion) {
   let { height, width } = views[0];
   let map = read(views[0]);
   for (const view of views.slice(1)) {
-    const size = view.height * view.width;
+    const [trustHeight, trustWidth] = view.trustSize;
+    const size = trustHeight * trustWidth;
     const first = view.maps > 1 ? c * size : 0;
     const attention = /** @type {Float32Array} */ (view.attention).subarray(first, first + size);
     const own = read(view);
@@ -112,7 +118,7 @@ function chainMap(views, c, read, fusion) {
     const enlarged = (/** @type {Float32Array} */ small) => resizeMap(small, view.height, view.width, height, width);
     const apart = fusion === "apart";
     const product = enlarged(apart ? own : own.map((value, k) => attention[k] * value));
-    const trust = enlarged(attention);
+    const trust = resizeMap(attention, trustHeight, trustWidth, height, width);
     map = map.map((value, k) => (apart ? trust[k] * product[k] : product[k]) + (1 - trust[k]) * value);
   }
   return { map, height, width };
@@ -129,7 +135,7 @@ function chainMap(views, c, read, fusion) {
 function fuseClasses(views, numClasses, [height, width], fusion) {
   const tables = new Map(
     views.map((view) => {
-      const logit = (/** @type {number} */ k) => -view.deepest * (k / 255) ** 2;
+      const logit = (/** @type {number} */ k) => (k ? (view.deepest / 5) * Math.log(k / 255) : -view.deepest);
       const value = view.probable ? (/** @type {number} */ k) => Math.exp(logit(k)) : logit;
       return [view, Float32Array.from({ length: 256 }, (_, k) => value(k))];
     }),
@@ -143,7 +149,9 @@ function fuseClasses(views, numClasses, [height, width], fusion) {
       const size = view.height * view.width;
       const sum = sums.get(view);
       const codes = view.logits.subarray(c * size, (c + 1) * size);
-      return Float32Array.from(codes, sum ? (code, k) => table[code] / sum[k] : (code) => table[code]);
+      if (sum) return Float32Array.from(codes, (code, k) => table[code] / sum[k]);
+      const { best } = view;
+      return Float32Array.from(codes, best ? (code, k) => table[code] + best[k] : (code) => table[code]);
     };
     const fused = chainMap(views, c, read, fusion);
     const map = resizeMap(fused.map, fused.height, fused.width, height, width);

@@ -29,8 +29,11 @@ function setUpMixer(stage, showRight) {
    * @param {Record<string, Wish>} wanted
    */
   const mix = async (picture, wanted) => {
-    const stored = views.get(picture.index) || readViews(picture.stored, page.method);
+    const stored =
+      views.get(picture.index) ||
+      withViews(picture.index, picture.stored).then((whole) => readViews(whole, page.method));
     views.set(picture.index, stored);
+    stored.catch(() => views.delete(picture.index));
     const wished = wishedViews(await stored, wanted);
     if (!wished.length) return null;
     const size = picture.stored.size;
@@ -123,10 +126,13 @@ function setUpMixer(stage, showRight) {
     /** @type {HTMLElement} */ (row.querySelector("output.wish")).textContent = range.disabled ? "" : (Number(range.value) / 100).toFixed(2);
   };
 
+  // What lies beside the page may be missing.
+  const updateOrSay = () => update().catch((error) => say(error.message));
+
   let later = 0;
   const soon = () => {
     clearTimeout(later);
-    later = window.setTimeout(update, 60);
+    later = window.setTimeout(updateOrSay, 60);
   };
   box.addEventListener("input", soon);
   const preset = (/** @type {string} */ kind, /** @type {number} */ value) => {
@@ -136,7 +142,7 @@ function setUpMixer(stage, showRight) {
       select.value = row.classList.contains("finest") ? "learnt" : kind;
       range.value = String(value);
     }
-    update();
+    updateOrSay();
   };
   element("mix-reset").addEventListener("click", () => preset("learnt", 50));
   element("mix-half").addEventListener("click", () => preset("force", 50));
@@ -149,6 +155,6 @@ function setUpMixer(stage, showRight) {
     last = index;
     rows.forEach(showRow);
     const plain = Object.values(wishes()).every((wish) => wish.kind === "learnt");
-    if (!plain) update();
+    if (!plain) updateOrSay();
   });
 }
