@@ -21,11 +21,11 @@ class AttendConfig(Config):
     """One map for all classes, or one for each."""
     channels: int = Field(48, ge=1, le=4096)
     """Width of the attention's hidden layers."""
-    images: int = Field(200, ge=1)
+    images: int = Field(100, ge=1)
     """Training images that are looked at, spread over all; more change little."""
     pixels: int = Field(1500, ge=1)
     """Labelled pixels of each of them that it learns from, fewer where ``cache_gigabytes`` does not suffice."""
-    epochs: int = Field(3, ge=1)
+    epochs: int = Field(6, ge=1)
     """How often each pixel is used."""
     batch_size: int = Field(1024, ge=2)
     """Pixels a step."""
