@@ -161,5 +161,14 @@ def test_a_submission_to_cityscapes_is_written_beside_the_scores(tmp_path, capsy
             "frankfurt_000000_000019_pred.png",
             "lindau_000000_000019_pred.png",
         ]
+    assert "Instance-weighted IoU" in capsys.readouterr().out
+    (scores,) = tmp_path.glob("run/**/scores.json")
+    instances = json.loads(scores.read_text())["instances"]
+    assert sum(instances["objects"].values()) > 0
+    assert 0 <= instances["mean_classes"] < 1
+    for path in data.glob("gtFine/val/lindau/*_instanceIds.png"):
+        path.unlink()
+    assert main(command) == 0
+    assert json.loads(scores.read_text())["instances"] is None  # of a part of the images it would mean nothing
     assert main([*command, "--cityscapes-submission", str(tmp_path / "submission0")]) == 2
     assert "is not empty" in capsys.readouterr().err

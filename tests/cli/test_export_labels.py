@@ -13,7 +13,7 @@ def streets(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("tool", ["coco", "yolo", "cvat", "label-studio"])
+@pytest.mark.parametrize("tool", ["coco", "cvat", "supervisely"])
 def test_labels_go_out_and_come_back(streets, tmp_path, capsys, tool):
     out = tmp_path / "out"
     command = ["export-labels", str(streets), "--split", "train", "--to", tool, "--out", str(out)]
@@ -21,7 +21,7 @@ def test_labels_go_out_and_come_back(streets, tmp_path, capsys, tool):
     path = capsys.readouterr().out.strip()
     given = open_data(streets, "train")
     names = ",".join(given.label_space.names)
-    options = [] if tool == "yolo" else ["--images", str(streets / "images/train"), "--classes", names]
+    options = [] if tool == "supervisely" else ["--images", str(streets / "images/train"), "--classes", names]
     assert main(["data", "convert", path, str(tmp_path / "back"), "--background", "ignore", *options]) == 0
     back = open_data(tmp_path / "back")
     assert back.label_space.names == given.label_space.names

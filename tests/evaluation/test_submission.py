@@ -10,6 +10,7 @@ from polyscale.data import open_data
 from polyscale.data.known_spaces import known_space
 from polyscale.data.streets.cityscapes import write_like_cityscapes
 from polyscale.errors import UserError
+from polyscale.evaluation.instances import InstanceCounts
 from polyscale.evaluation.submission import Submission
 from polyscale.labels import IGNORE
 from polyscale.metrics import SegmentationScores
@@ -44,12 +45,15 @@ def test_the_official_evaluator_gives_our_scores(root, tmp_path, official):
     rng = np.random.default_rng(0)
     scores = SegmentationScores(SPACE, boundary=False, calibration=False)
     submission = Submission(tmp_path / "out", data)
+    counts = InstanceCounts.of(data)
     for index, item in enumerate(data.items):
         labels = data.read(index).labels
         classes = torch.from_numpy(predicted(labels, rng))
         scores.update(classes, torch.from_numpy(labels))
         submission.add(item.name, classes)
+        counts.add(item.name, classes)
     ours = scores.compute()
+    objects = counts.compute(scores.state()["confusion"], torch.device("cpu"))
     official.args.predictionPath = str(tmp_path / "out")
     truths = sorted(str(path) for path in root.glob("gtFine/val/*/*_gtFine_labelIds.png"))
     found = [official.getPrediction(official.args, path) for path in truths]
@@ -59,7 +63,12 @@ def test_the_official_evaluator_gives_our_scores(root, tmp_path, official):
         expected = theirs["classScores"][name]
         assert (value is None and math.isnan(expected)) or value == pytest.approx(expected, abs=1e-6), name
     assert ours.mean_iou == pytest.approx(theirs["averageScoreClasses"], abs=1e-6)
-    assert any(not math.isnan(value) for value in theirs["classInstScores"].values())
+    assert sum(value is not None for value in objects.classes.values()) > 2
+    for mine, name in ((objects.classes, "classInstScores"), (objects.categories, "categoryInstScores")):
+        for title, value in mine.items():
+            assert (math.nan if value is None else value) == pytest.approx(theirs[name][title], abs=1e-6, nan_ok=True)
+    assert objects.mean_classes == pytest.approx(theirs["averageScoreInstClasses"], abs=1e-6)
+    assert objects.mean_categories == pytest.approx(theirs["averageScoreInstCategories"], abs=1e-6)
     grouped = categories(np.array(ours.confusion, dtype=float), official)
     for name, value in grouped.items():
         assert value == pytest.approx(theirs["categoryScores"][name], abs=1e-6), name

@@ -21,6 +21,7 @@ class LabelForm(str, Enum):
     labelme = "labelme"
     cvat = "cvat"
     label_studio = "label-studio"
+    supervisely = "supervisely"
     parquet = "parquet"
     arrays = "arrays"
     masks = "masks"
@@ -74,10 +75,10 @@ def convert(
 ) -> None:
     """Write labels of any form as a plain folder: images/, masks/ and label_space.yaml.
 
-    Reads COCO's instance JSON, YOLO's polygons, LabelMe, CVAT's XML, Label Studio's JSON, parquet tables of Hugging
-    Face, arrays (.npy, .npz, .mat), and every data set that the other commands read, among them colour-coded and binary
-    masks. Regions are drawn one over the other: by default the smaller on top, in CVAT by layer and then as they stand
-    in the file.
+    Reads COCO's instance JSON, YOLO's polygons, LabelMe, CVAT's XML, Label Studio's JSON, Supervisely's projects,
+    parquet tables of Hugging Face, arrays (.npy, .npz, .mat), and every data set that the other commands read, among
+    them colour-coded and binary masks. Regions are drawn one over the other: by default the smaller on top, in CVAT and
+    Supervisely by layer and then as they stand in the file.
     """
     from polyscale.data.convert import binary_space, named_space, open_source, write_plain
 

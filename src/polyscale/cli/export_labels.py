@@ -1,4 +1,4 @@
-"""``polyscale export-labels``: labels as polygons for a person to correct."""
+"""``polyscale export-labels``: labels for a person to correct."""
 
 from enum import Enum
 from pathlib import Path
@@ -19,6 +19,8 @@ class AnnotationTool(str, Enum):
     yolo = "yolo"
     cvat = "cvat"
     label_studio = "label-studio"
+    supervisely = "supervisely"
+    fiftyone = "fiftyone"
 
 
 def export_labels_command(
@@ -42,10 +44,10 @@ def export_labels_command(
     smallest: Annotated[int, typer.Option(min=1, help="Leave out regions of fewer pixels.")] = 1,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads. By default one a core.")] = None,
 ) -> None:
-    """Write labels as polygons, for a person to correct in an annotation tool.
+    """Write labels for a person to correct in an annotation tool.
 
-    Each region becomes a polygon along the borders of its pixels: `polyscale data convert` of the corrected file gives
-    the same pixels again where nothing was changed.
+    Each region becomes a polygon along the borders of its pixels, for Supervisely a bitmap; FiftyOne gets masks.
+    `polyscale data convert` of the corrected file gives the same pixels again where nothing was changed.
     """
     from polyscale.data import FolderConfig, open_data
     from polyscale.data.annotations.write import export_labels

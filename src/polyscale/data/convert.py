@@ -23,8 +23,18 @@ from polyscale.labels import LabelClass, LabelSpace
 
 __all__ = ["FORMS", "Form", "binary_space", "form_of", "named_space", "open_source", "write_plain"]
 
-Form = Literal["coco", "yolo", "labelme", "cvat", "label-studio", "parquet", "arrays", "masks"]
-FORMS: tuple[Form, ...] = ("coco", "yolo", "labelme", "cvat", "label-studio", "parquet", "arrays", "masks")
+Form = Literal["coco", "yolo", "labelme", "cvat", "label-studio", "supervisely", "parquet", "arrays", "masks"]
+FORMS: tuple[Form, ...] = (
+    "coco",
+    "yolo",
+    "labelme",
+    "cvat",
+    "label-studio",
+    "supervisely",
+    "parquet",
+    "arrays",
+    "masks",
+)
 """``masks`` is every data set that ``open_data`` opens."""
 
 
@@ -44,20 +54,23 @@ def form_of(source: Path) -> Form:
             return "label-studio"
         forms: dict[str, Form] = {".json": "coco", ".xml": "cvat", ".parquet": "parquet"}
         return forms.get(suffix, "masks")
-    if (source / "labels").is_dir() and (source / "data.yaml").is_file():
+    return _form_of_folder(source)
+
+
+def _form_of_folder(source: Path) -> Form:
+    if (source / "meta.json").is_file() or ((source / "ann").is_dir() and (source / "img").is_dir()):
+        return "supervisely"
+    ours = (source / "label_space.yaml").is_file()
+    if (source / "labels").is_dir() and (source / "data.yaml").is_file() and not ours:
         return "yolo"
-    if (source / "masks").is_dir() and next(walk_files(source / "masks", (".npy", ".npz", ".mat")), None) is not None:
-        return "arrays"
     if (source / "masks").is_dir():
-        return "masks"
-    for suffix, form in ((".parquet", "parquet"), (".json", "labelme")):
-        if (name := next(walk_files(source, (suffix,)), None)) is not None:
-            beside = source / name
-            if form == "parquet":
-                return "parquet"
-            if any(beside.with_suffix(ending).is_file() for ending in IMAGE_SUFFIXES):
-                return "labelme"
-    return "masks"
+        arrays = next(walk_files(source / "masks", (".npy", ".npz", ".mat")), None)
+        return "masks" if arrays is None else "arrays"
+    if next(walk_files(source, (".parquet",)), None) is not None:
+        return "parquet"
+    file = next(walk_files(source, (".json",)), None)
+    beside = file is not None and any((source / file).with_suffix(ending).is_file() for ending in IMAGE_SUFFIXES)
+    return "labelme" if beside else "masks"
 
 
 def _begins_with_a_list(path: Path) -> bool:
@@ -87,8 +100,8 @@ def open_source(
         images: folder of the images, where annotations lie elsewhere.
         classes: only these, in this order.
         background: the class of pixels in no region; None ignores them.
-        order: which region wins where two overlap; by default the smaller one, and the file's order in CVAT, whose
-            regions are layers.
+        order: which region wins where two overlap; by default the smaller one, and the file's order in CVAT and
+            Supervisely, whose regions are layers.
         label_space: what ids mean, where masks come without one.
         columns: of a parquet file, those of image and mask.
 
@@ -103,6 +116,7 @@ def open_source(
     from polyscale.data.annotations.cvat import CvatData
     from polyscale.data.annotations.label_studio import LabelStudioData
     from polyscale.data.annotations.labelme import LabelMeData
+    from polyscale.data.annotations.supervisely import SuperviselyData
     from polyscale.data.annotations.yolo import YoloData
     from polyscale.data.open import list_splits, open_data
 
@@ -117,6 +131,8 @@ def open_source(
             return {None: LabelStudioData(source, images, classes, background, order or "small-on-top")}
         case "labelme":
             return {None: LabelMeData(source, classes, background, order or "small-on-top")}
+        case "supervisely":
+            return {None: SuperviselyData(source, classes, background, order or "file")}
         case "yolo":
             return {None: YoloData(source, background, order or "small-on-top")}
         case "arrays":
@@ -131,7 +147,7 @@ def open_source(
 def _check_options(form: Form, images: Path | None, classes: Sequence[str], columns: object) -> None:
     fitting = {
         "images": (images is not None, ("coco", "cvat", "label-studio")),
-        "classes": (bool(classes), ("coco", "cvat", "label-studio", "labelme")),
+        "classes": (bool(classes), ("coco", "cvat", "label-studio", "labelme", "supervisely")),
         "columns": (columns is not None, ("parquet",)),
     }
     for name, (given, forms) in fitting.items():

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from polyscale.errors import UserError
 from polyscale.evaluation.attention import AttentionTotals
 from polyscale.evaluation.checks import check_channels, check_classes, check_items, choose_scales, no_mask
+from polyscale.evaluation.instances import InstanceCounts
 from polyscale.evaluation.one_pass import OnePass
 from polyscale.evaluation.recording import Recording, fusion_of
 from polyscale.evaluation.result import Evaluation
@@ -62,7 +63,7 @@ def evaluate(
     """Score a network on a labelled data set, each image at its own size.
 
     Where ``torch.distributed`` is initialised each process scores its share of the images and all return the same
-    result.
+    result. Cityscapes with its instance ids also gets the benchmark's instance-weighted IoU.
 
     Args:
         model: the network; a ``Predictor``; or what stands for a checkpoint (a file, a run's folder, a name).
@@ -112,9 +113,19 @@ def evaluate(
         name: SegmentationScores(space, boundary=boundary, calibration=calibration and name == FUSED)
         for name in row_names(model.method, ordered, flip, compare)
     }
+    instances = InstanceCounts.of(data)
     attention = AttentionTotals(space.names, own) if model.method not in ("single", "average") else None
     pass_over = OnePass(
-        model, ordered if compare else own, own, flip, autocast, rows, attention, recording, keep, tiles
+        model,
+        ordered if compare else own,
+        own,
+        flip,
+        autocast,
+        rows,
+        attention,
+        recording,
+        tuple(filter(None, (keep, None if instances is None else instances.add))),
+        tiles,
     )
     if recording is not None:
         weighted = own if attention is not None else ()
@@ -156,7 +167,13 @@ def evaluate(
         "seconds": round(time.perf_counter() - started, 3),
     }
     computed = {name: scores.compute() for name, scores in rows.items()}
-    return Evaluation(computed, attention.compute() if attention is not None else None, metadata)
+    confusion = rows[FUSED].state()["confusion"]
+    return Evaluation(
+        computed,
+        attention.compute() if attention is not None else None,
+        metadata,
+        instances.compute(confusion, place) if instances is not None else None,
+    )
 
 
 def _network(model: MultiScale | str | Path | HasNetwork) -> tuple[MultiScale, LabelSpace | None]:

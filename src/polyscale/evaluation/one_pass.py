@@ -54,7 +54,8 @@ class OnePass:
     rows: Mapping[str, SegmentationScores]
     attention: AttentionTotals | None
     recording: Recording | None = None
-    keep: Callable[[str, Tensor], None] | None = None
+    keep: tuple[Callable[[str, Tensor], None], ...] = ()
+    """Each gets an image's name and the network's own classes."""
     tiles: Tiles | None = None
 
     def score(self, sample: "Sample", images: Tensor, labels: Tensor, index: int) -> None:
@@ -111,8 +112,8 @@ class OnePass:
         self.rows[FUSED].update(classes, labels, found.confidence[0] if self._calibrated else None)
         if self.attention is not None:
             self.attention.update({scale: weight[:, None] for scale, weight in found.weights.items()}, labels)
-        if self.keep is not None:
-            self.keep(name, classes)
+        for keep in self.keep:
+            keep(name, classes)
 
     @property
     def _calibrated(self) -> bool:
@@ -120,10 +121,11 @@ class OnePass:
 
     def _count(self, name: str, scores: Tensor, labels: Tensor) -> None:
         """Add the network's own result; probabilities are read only where calibration is measured."""
-        classes = None if self._calibrated and self.keep is None else top_class(scores)[1]
+        classes = None if self._calibrated and not self.keep else top_class(scores)[1]
         self.rows[FUSED].update(scores if self._calibrated or classes is None else classes, labels)
-        if self.keep is not None and classes is not None:
-            self.keep(name, classes)
+        if classes is not None:
+            for keep in self.keep:
+                keep(name, classes)
 
     def _seen(self, scores: Tensor, probabilities: bool) -> Seen:
         """The best class of each pixel; how sure it is only where that is recorded."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from polyscale.evaluation.attention import AttentionTable
+from polyscale.evaluation.instances import InstanceScores
 from polyscale.evaluation.rows import FUSED
 from polyscale.files import write_atomically
 from polyscale.metrics import Scores
@@ -42,6 +43,8 @@ class Evaluation:
     """Mean weight of each scale by true class; None where the method has no attention."""
     metadata: dict[str, Any]
     """Plain values: how and on what it was measured."""
+    instances: InstanceScores | None = None
+    """Instance-weighted IoU; None where the data has no instance ids."""
 
     @property
     def scores(self) -> Scores:
@@ -56,6 +59,7 @@ class Evaluation:
             "metadata": self.metadata,
             "rows": {name: scores.to_json() for name, scores in self.rows.items()},
             "attention": None if self.attention is None else self.attention.to_json(),
+            "instances": None if self.instances is None else self.instances.to_json(),
         }
 
     def write(self, folder: str | Path) -> list[Path]:
@@ -93,6 +97,8 @@ class Evaluation:
             rows = [(str(name), *map(_percent, shares)) for name, *shares in self._attention_rows(self.attention)]
             title = "Mean share of each scale in the result, by true class (%)"
             tables.append(Table(title, columns, tuple(rows)))
+        if self.instances is not None:
+            tables.append(_instances(self.instances))
         return tables
 
     def _overview(self) -> Table:
@@ -139,6 +145,14 @@ class Evaluation:
         for name, shares in zip(table.classes, table.per_class, strict=True):
             yield (name, *(shares or nothing))
         yield ("all pixels", *(table.overall or nothing))
+
+
+def _instances(scores: InstanceScores) -> Table:
+    rows = [(name, _percent(value), f"{scores.objects[name]:,}") for name, value in scores.classes.items()]
+    rows.append(("mean of classes", _percent(scores.mean_classes), f"{sum(scores.objects.values()):,}"))
+    rows += [(name, _percent(value), "") for name, value in scores.categories.items()]
+    rows.append(("mean of categories", _percent(scores.mean_categories), ""))
+    return Table("Instance-weighted IoU (iIoU, %)", ("class", "iIoU", "objects"), tuple(rows))
 
 
 def _percent(value: float | None, digits: int = 1) -> str:

@@ -44,6 +44,8 @@ def root(tmp_path):
 
 
 def read_back(path, root, **options):
+    if (path / "mask_targets.json").is_file():
+        return open_data(path)
     images = None if path.is_dir() else root / "images"
     return open_source(path, images=images, background=None, **options)[None]
 
@@ -54,7 +56,7 @@ def test_what_is_exported_reads_back_as_the_same_pixels(root, tmp_path, tool):
     path = export_labels(data, tmp_path / "out", tool)
     options = {"classes": SPACE.names} if tool == "label-studio" else {}
     back = read_back(path, root, **options)
-    assert form_of(path) == tool
+    assert form_of(path) == ("masks" if tool == "fiftyone" else tool)
     assert back.label_space.names == SPACE.names
     assert [item.name for item in back.items] == [item.name for item in data.items]
     for index in range(3):
@@ -70,6 +72,17 @@ def test_a_tolerance_leaves_corners_out_and_few_pixels_change(root, tmp_path):
     big = ndimage.binary_erosion(wanted == 2, iterations=3)
     assert big.any()
     assert (labels[big] == 2).all()
+
+
+def test_fiftyone_counts_classes_from_one(root, tmp_path):
+    out = export_labels(open_data(root), tmp_path / "out", "fiftyone")
+    values = np.asarray(Image.open(out / "labels/day/a.png"))
+    labels = open_data(root).read_labels(0)
+    np.testing.assert_array_equal(values, np.where(labels == IGNORE, 0, labels + 1))
+    assert json.loads((out / "mask_targets.json").read_text()) == {"1": "road & kerb", "2": '"pole"', "3": "sky"}
+    assert (out / "data/day/a.jpg").read_bytes() == (root / "images/day/a.jpg").read_bytes()
+    with pytest.raises(UserError, match="takes the masks as they are; leave --tolerance and --smallest out"):
+        export_labels(open_data(root), tmp_path / "other", "fiftyone", tolerance=1)
 
 
 def test_labels_that_cannot_be_exported_are_told(root, tmp_path):

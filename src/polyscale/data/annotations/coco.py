@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from polyscale.data.annotations.reading import folder_of_images, title_of
 from polyscale.data.annotations.run_lengths import decode_run_lengths
 from polyscale.data.annotations.shapes import Annotated, Order, Shape, ShapesData, polygon_shape, shape_of
 from polyscale.data.annotations.streamed_json import stream_object
@@ -64,7 +65,7 @@ class CocoData(ShapesData):
         if not listed:
             raise UserError(f"{path} lists no images; COCO's instance JSON has images, annotations and categories")
         self._check(listed)
-        folder = images if images is not None else _folder_of(path, [name for name, _ in listed.values()])
+        folder = folder_of_images(path, next(iter(listed.values()))[0], images)
         rows = sorted((Path(name).with_suffix("").as_posix(), number) for number, (name, _) in listed.items())
         self._numbers = [number for _, number in rows]
         annotated = [Annotated(name, folder / listed[number][0], listed[number][1]) for name, number in rows]
@@ -159,9 +160,8 @@ def _category_of(value: Any, path: Path) -> tuple[int, str]:
         number, title = _number(value["id"]), value["name"]
     except (KeyError, TypeError, ValueError, OverflowError):
         number, title = 0, None
-    if not isinstance(title, str) or not title.strip():
-        raise UserError(f"{path}: a category needs id and name, got {_short(value)}; name it in the JSON file")
-    return number, title.strip()
+    message = f"{path}: a category needs id and name, got {_short(value)}; name it in the JSON file"
+    return number, title_of(title, message)
 
 
 def _annotation_of(value: Any, path: Path) -> tuple[int, int]:
@@ -191,14 +191,6 @@ def _chosen(classes: Sequence[str], titles: Sequence[str], path: Path) -> list[s
         doubled = next(title for title in titles if titles.count(title) > 1)
         raise UserError(f"{path} has two categories named {doubled!r}; rename one")
     return list(classes or titles)
-
-
-def _folder_of(path: Path, names: Sequence[str]) -> Path:
-    """Where the images are: beside the file, or in a folder that is usual for them."""
-    for folder in (path.parent, path.parent / "images", path.parent.parent / "images", path.parent.parent):
-        if (folder / names[0]).is_file():
-            return folder
-    return path.parent
 
 
 def _short(value: Any) -> str:

@@ -11,6 +11,7 @@ from xml.parsers import expat
 
 import numpy as np
 
+from polyscale.data.annotations.reading import folder_of_images
 from polyscale.data.annotations.shapes import Annotated, Order, Shape, ShapesData, polygon_shape
 from polyscale.data.items import DataError
 from polyscale.errors import UserError
@@ -49,7 +50,7 @@ class CvatData(ShapesData):
         parsed = _Parsed(path)
         if not parsed.images:
             raise UserError(f"{path} has no image elements; export it as CVAT for images 1.1")
-        folder = images if images is not None else _folder_of(path, next(iter(parsed.images)))
+        folder = folder_of_images(path, next(iter(parsed.images)), images)
         annotated, self._regions = [], []
         for name, (size, regions) in sorted(parsed.images.items()):
             try:
@@ -167,13 +168,6 @@ def _shape(kind: str, values: dict[str, str], size: tuple[int, int], where: str)
 def _layer(values: dict[str, str]) -> int:
     text = values.get("z_order", "0")
     return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else 0
-
-
-def _folder_of(path: Path, name: str) -> Path:
-    for folder in (path.parent, path.parent / "images"):
-        if (folder / name).is_file():
-            return folder
-    return path.parent
 
 
 def rows_of(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> Iterator[int]:

@@ -1,12 +1,12 @@
 """LabelMe: a JSON file an image, beside it."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from polyscale.data.annotations.reading import read_json, title_of
 from polyscale.data.annotations.shapes import Annotated, Order, Shape, ShapesData, polygon_shape
 from polyscale.data.items import DataError
 from polyscale.errors import UserError
@@ -71,10 +71,7 @@ class LabelMeData(ShapesData):
 
 def _read(path: Path) -> dict[str, Any] | None:
     """The content of a LabelMe file; None where it is another JSON file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
-        raise UserError(f"{path} is no readable JSON file; export it again or remove it") from None
+    content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list) or "imagePath" not in content:
         return None
     return content
@@ -95,9 +92,7 @@ def _annotated(root: Path, name: str, content: dict[str, Any]) -> Annotated:
 
 def _title(shape: Any, path: Path) -> str:
     title = shape.get("label") if isinstance(shape, dict) else None
-    if not isinstance(title, str) or not title.strip():
-        raise UserError(f"{path} has a shape without a label; name it")
-    return title.strip()
+    return title_of(title, f"{path} has a shape without a label; name it")
 
 
 def _shape(shape: dict[str, Any], size: tuple[int, int], where: str) -> Shape:

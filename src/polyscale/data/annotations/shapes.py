@@ -12,7 +12,7 @@ from polyscale.data.polygons import fill
 from polyscale.errors import UserError
 from polyscale.labels import IGNORE, LabelClass, LabelSpace
 
-__all__ = ["Annotated", "Order", "Shape", "ShapesData", "classes_of", "polygon_shape", "shape_of"]
+__all__ = ["Annotated", "Order", "Shape", "ShapesData", "classes_of", "corners_of", "polygon_shape", "shape_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -158,17 +158,7 @@ def polygon_shape(title: str, rings: Sequence[Any], size: tuple[int, int], where
     Raises:
         UserError: a ring has fewer than three corners, or a corner is no pair of numbers.
     """
-    arrays = []
-    for ring in rings:
-        try:
-            corners = np.array(ring, dtype=np.float64).reshape(-1, 2)
-        except (ValueError, TypeError, OverflowError):
-            raise DataError(f"{where}: a polygon is a list of pairs of numbers; correct or remove it") from None
-        if len(corners) < 3 or not np.isfinite(corners).all():
-            raise DataError(f"{where}: a polygon of {len(corners)} corners has no inside; correct or remove it")
-        if np.abs(corners).max() > _FARTHEST:
-            raise DataError(f"{where}: a corner lies {np.abs(corners).max():.0e} pixels away; correct or remove it")
-        arrays.append(corners)
+    arrays = [corners_of(ring, where) for ring in rings]
     if not arrays:
         raise DataError(f"{where} has no outline; draw one or remove it")
     every = np.concatenate(arrays)
@@ -180,6 +170,27 @@ def polygon_shape(title: str, rings: Sequence[Any], size: tuple[int, int], where
     for group in groups:
         pixels |= fill(group, *pixels.shape)
     return Shape(title, pixels, top, left)
+
+
+def corners_of(ring: Any, where: str) -> Array:
+    """The corners of one polygon, (N, 2) x, y in pixels.
+
+    Args:
+        ring: as the file has it.
+        where: the polygon, for messages.
+
+    Raises:
+        UserError: there are fewer than three, one is no pair of numbers, or lies far away.
+    """
+    try:
+        corners = np.array(ring, dtype=np.float64).reshape(-1, 2)
+    except (ValueError, TypeError, OverflowError):
+        raise DataError(f"{where}: a polygon is a list of pairs of numbers; correct or remove it") from None
+    if len(corners) < 3 or not np.isfinite(corners).all():
+        raise DataError(f"{where}: a polygon of {len(corners)} corners has no inside; correct or remove it")
+    if np.abs(corners).max() > _FARTHEST:
+        raise DataError(f"{where}: a corner lies {np.abs(corners).max():.0e} pixels away; correct or remove it")
+    return corners
 
 
 def shape_of(title: str, mask: Array) -> Shape:

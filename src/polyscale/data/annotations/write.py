@@ -1,7 +1,8 @@
-"""Labels as polygons in the forms that annotation tools read, for a person to correct.
+"""Labels in the forms that annotation tools read, for a person to correct.
 
 Each connected region of a class becomes one polygon along the borders of its pixels, so that reading it back gives the
-same pixels. A hole is reached by a line of no width, as none of the forms knows holes.
+same pixels. A hole is reached by a line of no width, as the polygons of these forms know no holes. Supervisely gets a
+bitmap of each region, and FiftyOne the masks.
 """
 
 import json
@@ -14,8 +15,10 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from polyscale.config import dump_yaml
+from polyscale.data.annotations.fiftyone import write_fiftyone
+from polyscale.data.annotations.supervisely import write_supervisely
 from polyscale.data.annotations.yolo import yolo_lines
-from polyscale.data.items import DataError, SegmentationData
+from polyscale.data.items import DataError, Item, SegmentationData
 from polyscale.data.parallel import Progress, in_parallel, pixels_of
 from polyscale.data.polygons import Ring, area, bridge, simplify, trace
 from polyscale.errors import UserError
@@ -24,8 +27,8 @@ from polyscale.labels import IGNORE, LabelSpace
 
 __all__ = ["TOOLS", "Tool", "coco_categories", "coco_polygon", "export_labels", "polygons_of"]
 
-Tool = Literal["coco", "yolo", "cvat", "label-studio"]
-TOOLS: tuple[Tool, ...] = ("coco", "yolo", "cvat", "label-studio")
+Tool = Literal["coco", "yolo", "cvat", "label-studio", "supervisely", "fiftyone"]
+TOOLS: tuple[Tool, ...] = ("coco", "yolo", "cvat", "label-studio", "supervisely", "fiftyone")
 
 
 class _Labelled(NamedTuple):
@@ -46,11 +49,11 @@ def export_labels(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Write the labels of a data set as polygons; ignored pixels are in none.
+    """Write the labels of a data set as regions; ignored pixels are in none.
 
     Args:
         data: images with labels.
-        out: a new or empty folder. Only YOLO's form needs the images in it, which are copied.
+        out: a new or empty folder. YOLO, Supervisely and FiftyOne need the images in it, which are copied.
         tool: whose form.
         tolerance: corners that lie within so many pixels of a line are left out; 0 keeps every pixel.
         smallest: regions of fewer pixels are left out.
@@ -58,7 +61,7 @@ def export_labels(
         progress: called with (images done, images in all).
 
     Returns:
-        The file to import, or for YOLO the folder.
+        The file or folder to import.
 
     Raises:
         UserError: an image has no labels, a file cannot be read or written.
@@ -66,6 +69,11 @@ def export_labels(
     check_folder(out)
     if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
         raise UserError(f"{out} is not empty; choose a new folder")
+
+    if tool == "fiftyone":
+        if tolerance or smallest > 1:
+            raise UserError("FiftyOne takes the masks as they are; leave --tolerance and --smallest out")
+        return write_fiftyone(data, out, workers, progress)
 
     def polygons(index: int) -> _Labelled:
         return _polygons(data, index, tolerance, smallest)
@@ -80,6 +88,8 @@ def export_labels(
             return _label_studio(found, data.label_space, out)
         case "yolo":
             return _yolo(found, data, out)
+        case "supervisely":
+            return write_supervisely(found, [_image_file(item) for item in data.items], data.label_space, out)
 
 
 def _polygons(data: SegmentationData, index: int, tolerance: float, smallest: int) -> _Labelled:
@@ -209,17 +219,21 @@ def _result(number: int, title: str, ring: Ring, size: tuple[int, int]) -> dict[
 def _yolo(found: Iterator[_Labelled], data: SegmentationData, out: Path) -> Path:
     names = dict(enumerate(data.label_space.names))
     for item, (name, size, regions) in zip(data.items, found, strict=True):
-        if not item.image.is_file():
-            raise DataError(f"{item.image} does not exist, and YOLO's form needs the images; give them with --images")
         text = "\n".join(yolo_lines(regions, size)) + "\n"
         with write_atomically(inside(out / "labels", f"{item.name}.txt")) as temporary:
             temporary.write_text(text, encoding="utf-8")
         with write_atomically(inside(out / "images", name)) as temporary:
-            shutil.copyfile(item.image, temporary)
+            shutil.copyfile(_image_file(item), temporary)
     described = {"path": ".", "train": "images", "val": "images", "names": names}
     with write_atomically(out / "data.yaml") as temporary:
         temporary.write_text(dump_yaml(described), encoding="utf-8")
     return out
+
+
+def _image_file(item: Item) -> Path:
+    if not item.image.is_file():
+        raise DataError(f"{item.image} does not exist, and this form needs the images; give them with --images")
+    return item.image
 
 
 def _numbers(ring: Ring) -> list[float]:
