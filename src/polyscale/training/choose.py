@@ -40,27 +40,27 @@ _STEP = 32
 
 
 class _Machine(NamedTuple):
-    """What is chosen by the machine alone."""
+    """The choices that depend on the machine alone."""
 
     told: str
     backbone: str
     decoder: dict[str, Any]
     crop_side: int
-    """Of the largest crop, were it square."""
+    """Side of the largest crop if it is square, in pixels."""
     crops: tuple[int, int, int]
-    """Of the whole run: for each image, at least, at most."""
+    """Crops of the whole run: for each image, at least, at most."""
     precision: str
 
 
 class _Facts(NamedTuple):
-    """What is seen in some images."""
+    """Facts of some images."""
 
     size: tuple[int, int]
     """Median (height, width)."""
     shares: np.ndarray[Any, np.dtype[np.float64]]
-    """Of the classes in the labelled pixels, (C,)."""
+    """Fraction of each class in the labelled pixels, (C,)."""
     channels: int
-    """Of the images."""
+    """Number of channels of the images."""
 
 
 def is_data(part: str | Path) -> bool:
@@ -280,7 +280,7 @@ def _written(config: DataSetConfig) -> dict[str, Any]:
 
 
 def run_name(where: str | Path) -> str:
-    """The name of a run on a data set; without being told otherwise it goes into ``runs/NAME``."""
+    """The name of a run on a data set; by default it goes into ``runs/NAME``."""
     path = Path(str(where).rpartition(":")[0] or where).expanduser() if not Path(where).exists() else Path(where)
     return path.resolve().stem.strip(" .") or "run"
 
