@@ -12,7 +12,8 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python -m
 PIP_ARGS ?=
 INSTALLED := $(VENV)/.polyscale-installed
-PYTEST := OMP_NUM_THREADS=1 $(RUN) pytest -n 2 -q
+# A file's tests run in one process, so that what they share is made once.
+PYTEST := OMP_NUM_THREADS=1 $(RUN) pytest -n 2 --dist loadfile -q
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

@@ -104,7 +104,7 @@ class AdaptiveMultiScale(MultiScale):
         return [result], {finest: View(result, shown), **views}
 
     def weights(self, views: Mapping[float, View]) -> dict[float, Tensor]:
-        """As the network weighs its scales; where the finest was not shown it counts nothing."""
+        """The network's own weights of its scales; where the finest was not shown its weight is 0."""
         if self.method != "average":
             return self.model.weights(views)
         finest, *coarser = sorted(views, reverse=True)

@@ -101,7 +101,7 @@ class ViewAttention(nn.Module):
         )
 
     def forward(self, coarse: Tensor, finer: Tensor) -> Tensor:
-        """What is known of each, (N, 3 (C + 5) + F, h, w), to (N, maps, h, w); 0 trusts all scales alike."""
+        """From the facts of each view, (N, 3 (C + 5) + F, h, w), to maps (N, maps, h, w); 0 trusts all scales alike."""
         differ = disagreement(coarse[:, : self.num_classes], finer[:, : self.num_classes])
         trust: Tensor = self.layers(torch.cat([coarse, finer, differ], dim=1))
         return trust

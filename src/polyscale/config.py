@@ -223,7 +223,7 @@ def _follow(kind: Any, location: Sequence[Any]) -> tuple[list[str], list[Any]]:
 
 
 def _elsewhere(name: str, kind: type[BaseModel]) -> str:
-    """A hint where a key of this name stands in another place of the configuration."""
+    """A hint, where another section of the configuration has a key of this name."""
     key = next((key for key in _keys(kind) if key.rpartition(".")[2] == name), None)
     return "" if key is None else f" (did you mean {key!r}?)"
 

@@ -30,7 +30,7 @@ _SWEPT: set[Path] = set()
 """Folders that this process has cleared of such files."""
 
 _HELD: set[Path] = set()
-"""By this process: the system's locks are between processes."""
+"""Lock files that this process holds, as the system's locks work between processes only."""
 
 
 @contextlib.contextmanager

@@ -80,7 +80,7 @@ class LabelSpace(Config):
     name: str = "custom"
     """What messages call the label space."""
     classes: tuple[LabelClass, ...] = Field(min_length=1, max_length=255)
-    """In the order of their train ids."""
+    """The classes in the order of their train ids."""
     ignore_ids: tuple[int, ...] = ()
     """Values of a mask's pixels that are ignored; 255 always is, unless a class claims it."""
     ignore_unknown: bool = False

@@ -1,4 +1,4 @@
-"""Showing images to a network: the one place for scales, mirror images, precision, device and memory.
+"""Shows images to a network: the one file for scales, mirror images, precision, device and memory.
 
 Prediction, evaluation and auto-labelling stand on it. Another back-end attaches here as a ``MultiScale`` of its own.
 """
@@ -111,7 +111,7 @@ class Looker:
 
     @torch.inference_mode()
     def classify(self, images: Tensor, scales: Sequence[float] | None = None, flip: bool = False) -> Classified:
-        """As ``look``, but only the most probable classes: quicker, and without maps of all classes at full size.
+        """``look`` for the most probable classes only: quicker, and without maps of all classes at full size.
 
         An average over scales is taken of views that are enlarged once, rather than to their input's size first.
         """

@@ -27,7 +27,7 @@ _M_MMAP_MAX = -4
 
 _NEVER = 2**31 - 1
 _STEP = 64 * 2**20
-"""Bytes by which the heap grows; only what is used takes memory."""
+"""Bytes by which the heap grows; only pages that are used take memory."""
 
 
 def keep_freed_memory() -> bool:

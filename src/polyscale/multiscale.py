@@ -70,7 +70,7 @@ def fuse_on_grid(views: Mapping[float, View], size: Sequence[int]) -> Fused:
 
 
 def _enlarged(fused: Fused, size: Sequence[int]) -> Fused:
-    """With logits at ``size``; the views stay as they are."""
+    """The same with logits at ``size``; the views stay as they are."""
     return Fused(resize(fused.logits, size), None if fused.aux is None else resize(fused.aux, size), fused.views)
 
 

@@ -94,7 +94,7 @@ def label_map(labels: Array, label_space: LabelSpace) -> Image.Image:
 
 
 def boundaries(labels: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Where a pixel (H, W) differs from its right or lower neighbour."""
+    """Mask (H, W) of the pixels that differ from their right or lower neighbour."""
     edges = np.zeros(labels.shape, dtype=bool)
     edges[:, :-1] |= labels[:, :-1] != labels[:, 1:]
     edges[:-1] |= labels[:-1] != labels[1:]

@@ -18,7 +18,7 @@ from polyscale.errors import UserError
 __all__ = ["dump_yaml", "parse_yaml", "read_yaml"]
 
 MAX_BYTES = 4_000_000
-"""Of a file: ten seconds of reading. A configuration has a few thousand."""
+"""Largest size of a file, which takes ten seconds to read. A configuration has a few thousand bytes."""
 
 _INT = re.compile(r"[-+]?(?:0|[1-9]\d{0,99})|0x[0-9a-fA-F]{1,80}")
 _LONG = re.compile(r"[-+]?[1-9]\d{100,}|0x[0-9a-fA-F]{81,}")

@@ -1,4 +1,4 @@
-"""Rectangles of an image, and few of them that cover what is wanted."""
+"""Rectangles of an image, and a few rectangles that cover the pixels wanted."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ import numpy as np
 __all__ = ["Window", "cover"]
 
 _WORTH = 0.9
-"""Of the cost of one window, what two in its place may cost."""
+"""Share of the cost of one window that two in its place may cost."""
 
 
 class Window(NamedTuple):
@@ -30,7 +30,7 @@ class Window(NamedTuple):
         return slice(self.left, self.right)
 
     def times(self, factor: int) -> "Window":
-        """In a unit that is so many times smaller."""
+        """The same in a unit that is so many times smaller."""
         return Window(*(side * factor for side in self))
 
     def grown(self, margin: int) -> "Window":
@@ -42,12 +42,12 @@ class Window(NamedTuple):
         return Window(max(0, self.top), max(0, self.left), min(size[0], self.bottom), min(size[1], self.right))
 
     def within(self, outer: "Window") -> "Window":
-        """Its place in another window."""
+        """Its position in another window."""
         top, left = outer.top, outer.left
         return Window(self.top - top, self.left - left, self.bottom - top, self.right - left)
 
     def on(self, shape: Sequence[int], size: Sequence[int]) -> "Window":
-        """Its place, of at least one pixel, on a map of ``shape`` (…, h, w) that shows an image of ``size`` (H, W)."""
+        """Its part, of at least one pixel, of a map of ``shape`` (…, h, w) that shows an image of ``size`` (H, W)."""
         high, wide = shape[-2] / size[0], shape[-1] / size[1]
         top, left = (min(round(self.top * high), shape[-2] - 1), min(round(self.left * wide), shape[-1] - 1))
         return Window(top, left, max(round(self.bottom * high), top + 1), max(round(self.right * wide), left + 1))
@@ -84,7 +84,7 @@ def _cost(window: Window, margin: float) -> float:
 
 
 def _box(wanted: np.ndarray[Any, np.dtype[np.bool_]], window: Window) -> Window | None:
-    """The smallest window around what is wanted within a window."""
+    """The smallest window around the pixels wanted within a window."""
     part = wanted[window.rows, window.columns]
     rows, columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
     if not len(rows):

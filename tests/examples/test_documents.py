@@ -50,7 +50,14 @@ def test_there_are_examples() -> None:
     assert len(COMMANDS) >= 8
 
 
-@pytest.mark.parametrize(("where", "text"), PYTHON, ids=[where for where, _ in PYTHON])
+# Exporting with unknown sizes takes long; tests/export makes the same calls once.
+RUNS = [
+    pytest.param(where, text, id=where, marks=pytest.mark.slow if "export_network" in text else ())
+    for where, text in PYTHON
+]
+
+
+@pytest.mark.parametrize(("where", "text"), RUNS)
 def test_python_blocks_run(where: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a folder with what the examples read: a run, a photo and a data set."""
     space = LabelSpace(classes=tuple(LabelClass(name=name, color=(9, 9, 9)) for name in ("a", "b")))

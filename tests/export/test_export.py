@@ -183,7 +183,7 @@ def test_a_file_that_differs_is_not_left(build, space, tmp_path, monkeypatch):
     write_trace = write._trace
     monkeypatch.setattr(write, "_trace", wrong)
     with pytest.raises(UserError, match=r"was not written, as it does not give what the network gives"):
-        export_network(build("single"), space, tmp_path / "net.onnx", size=(32, 48))
+        export_network(build("single"), space, tmp_path / "net.pt2", size=(32, 48))
     assert not list(tmp_path.iterdir())
 
 

@@ -169,7 +169,7 @@ def test_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         **values, "model": {**values["model"], **small}, "training": {**values["training"], **length},
         "validation": {"every": 1},
     }  # fmt: skip
-    monkeypatch.setattr("polyscale.training.loop.choose_recipe", lambda where: changed)
+    monkeypatch.setattr(choose, "choose_recipe", lambda where: changed)
     result = train("mine")
     assert result.steps == 1
     assert result.best == Path("runs/mine/best.safetensors")

@@ -21,7 +21,7 @@ class Control(nn.Module):
     head: nn.Module
 
     def chain(self, views: Mapping[float, View], known: Mapping[float, Tensor]) -> Fused:
-        """Views on the segmenter's grid, and what is known of them, to logits (N, C, h, w) on the finest grid."""
+        """Views on the segmenter's grid, and the facts read from them, give logits (N, C, h, w) on the finest grid."""
         return Fused(self.combine({s: views[s].logits for s in sorted(views)}, known), None, {})
 
     def combine(self, logits: dict[float, Tensor], known: Mapping[float, Tensor]) -> Tensor:

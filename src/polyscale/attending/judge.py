@@ -31,7 +31,7 @@ class Judgement:
     mean_iou: Mapping[str, float]
     """Row -> mIoU as a fraction."""
     gain: Interval
-    """Of the attention over the better of the two averages."""
+    """Gain of the attention over the better of the two averages."""
     images: int
 
     @property

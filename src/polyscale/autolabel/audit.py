@@ -67,9 +67,9 @@ class Disagreement(NamedTuple):
 
     name: str
     auto_index: int
-    """Of the image among the auto-labels' items."""
+    """Index of the image among the auto-labels' items."""
     truth_index: int
-    """Of the image among the truth's items."""
+    """Index of the image among the truth's items."""
     wrong: int
     """Labelled pixels that are of another class."""
     kept: int
@@ -110,7 +110,7 @@ class Audit:
         return self.at_each(dict.fromkeys(self.label_space.names, threshold))
 
     def at_each(self, thresholds: Mapping[str, float]) -> list[ClassQuality]:
-        """As ``at``, with a threshold for each class, one of ``levels``."""
+        """The same as ``at``, with a threshold for each class, one of ``levels``."""
         assert self.counts is not None
         starts = [self.levels.index(thresholds[name]) for name in self.label_space.names]
         kept = np.stack([self.counts[:, label, start:].sum(1) for label, start in enumerate(starts)], axis=1)
@@ -119,7 +119,7 @@ class Audit:
         return _qualities(self.label_space, np.column_stack([kept, dropped]))
 
     def wanted(self, precision: float) -> dict[str, float | None]:
-        """For each class the lowest threshold at which it has at least that precision; None where none gives it."""
+        """The lowest threshold of each class that reaches the precision; None where none does."""
         found: dict[str, float | None] = dict.fromkeys(self.label_space.names)
         for threshold in reversed(self.thresholds):
             for quality in self.at(threshold)[:-1]:

@@ -1,4 +1,4 @@
-"""Candidates and confidence maps: what is stored so that other thresholds can be applied later.
+"""Candidates and confidence maps, which are stored so that other thresholds can be applied later.
 
 A stored value is the lowest confidence of its square of pixels, rounded down to a level (see ``data.confidence``). So
 a value that is read is never above the true one. It is 0 where nothing can be labelled, and 1 where the coarse label

@@ -71,7 +71,7 @@ class DescriptionFile(MapFormat):
     format: int
     teacher: TeacherDescription
     thresholds: dict[str, Fraction] | None
-    """By class name; None while they are still to be chosen."""
+    """Threshold by class name; None while they are still to be chosen."""
 
     @field_validator("format")
     @classmethod
@@ -95,7 +95,7 @@ class Description:
 
     @cached_property
     def digest(self) -> str:
-        """Of all that decides a label: format, teacher, settings and label space."""
+        """Hash of all that decides a label: format, teacher, settings and label space."""
         return digest([FORMAT, self.file.teacher.fingerprint, self.file.settings, self.label_space.digest])
 
     def with_thresholds(

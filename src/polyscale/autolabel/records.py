@@ -68,7 +68,7 @@ class ClassCounts(_Line):
     """Pixels of one class in one image."""
 
     share: Fraction
-    """Of the image's pixels, those labelled as this class."""
+    """Fraction of the image's pixels that are labelled as this class."""
     confidence: Fraction | None
     """Mean confidence of the pixels that the teacher labelled; None without any."""
     labelled: Count
@@ -103,13 +103,13 @@ class Record(_OfImage):
     height: Count
     width: Count
     coarse: Stamp | None = None
-    """Of the coarse label, where there is one."""
+    """Stamp of the coarse label, where there is one."""
     teacher: str
     settings: str
     """Digest of all that decided the labels."""
     threshold: Fraction | dict[str, Fraction]
     kept: Fraction
-    """Of the image's pixels, those with a label."""
+    """Fraction of the image's pixels that have a label."""
     classes: dict[str, ClassCounts]
     mask_bytes: Count
     candidates_bytes: Count | None = None
@@ -237,7 +237,7 @@ def read_lines(folder: Path) -> Iterator[tuple[bytes, Record | Failure]]:
 
 
 def latest_lines(folder: Path) -> dict[str, tuple[bytes, bool]]:
-    """By image the line that counts, and whether it is a failure."""
+    """For each image the line that counts, and whether it is a failure."""
     return {line.image: (raw, isinstance(line, Failure)) for raw, line in read_lines(folder)}
 
 

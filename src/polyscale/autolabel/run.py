@@ -37,7 +37,7 @@ from polyscale.tiles import Tiles
 __all__ = ["Progress", "autolabel"]
 
 Progress = Callable[[str, int, int], None]
-"""Called with (what is being done, how many are done, how many in all)."""
+"""Called with (the name of the step, number done, number in all)."""
 
 Array = np.ndarray[Any, Any]
 
@@ -81,7 +81,7 @@ def autolabel(
         report: called with one line for each image that is skipped, and for a list that repeats images.
 
     Returns:
-        What was done. Images that cannot be used are in ``failures``.
+        The summary of the run. Images that cannot be used are in ``failures``.
 
     Raises:
         UserError: no images, a folder that holds something else, classes that do not fit, or a file that cannot be
@@ -188,7 +188,7 @@ class _Run:
         return total.numpy()
 
     def label(self, description: Description, replace: bool, report: Callable[[str], None] | None) -> Summary:
-        """Label what is not done, and settle the folder."""
+        """Label the images that are not done, and settle the folder."""
         names, totals = list(self.source.paths), Totals()
         left, foreign = set(names), set[str]()
         for _, line in read_lines(self.out):

@@ -17,7 +17,7 @@ from polyscale.labels import LabelSpace
 __all__ = ["COARSE_MODES", "FORMAT", "AutolabelConfig", "CoarseMode", "check_class_names", "digest"]
 
 FORMAT = 3
-"""Of the output folder; raised when the same settings would give other files."""
+"""Version of the output folder; raised when the same settings would give other files."""
 
 CoarseMode = Literal["keep", "gaps", "veto", "agree", "only"]
 COARSE_MODES: tuple[CoarseMode, ...] = ("keep", "gaps", "veto", "agree", "only")

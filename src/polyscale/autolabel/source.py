@@ -1,4 +1,4 @@
-"""What is to be labelled: a folder, a list file or a data set becomes a sorted list of images with names.
+"""The images to label: a folder, a list file or a data set becomes a sorted list of images with names.
 
 The labels become a data set, and the images stay where they are. So one file-name template must lead from each name to
 its image; images that it would not find again are refused.
@@ -32,7 +32,7 @@ class Source(NamedTuple):
     """Images to label."""
 
     paths: dict[str, Path]
-    """By name, sorted."""
+    """Path of each image by name, sorted."""
     root: Path
     """The folder that names are relative to; absolute."""
     template: str

@@ -1,4 +1,4 @@
-"""``polyscale train``: from a recipe to a network, and what is shown meanwhile."""
+"""``polyscale train``: train a network by a recipe, and show progress."""
 
 import os
 from pathlib import Path
@@ -71,7 +71,7 @@ def train_command(
 
 
 def _data(parts: list[str]) -> str | None:
-    """The data set that is named in place of a recipe."""
+    """The data set, if one is named in place of a recipe."""
     from polyscale.training import is_data
 
     return parts[0] if len(parts) == 1 and is_data(parts[0]) else None

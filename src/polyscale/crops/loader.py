@@ -172,7 +172,7 @@ def _prepare_worker(worker: int) -> None:
 
 
 def number_of_workers(asked: int | None, processes_here: int) -> int:
-    """Loader processes for this training process: what was asked for, else by the cores it may use, at most 8."""
+    """Loader processes for this training process: the number asked for, else its cores less one, at most 8."""
     if asked is not None:
         return asked
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

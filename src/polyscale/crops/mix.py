@@ -30,7 +30,7 @@ class Weights(NamedTuple):
     """How much the pixels of one item count."""
 
     factor: float
-    """Of all its pixels."""
+    """Weight of all its pixels."""
     levels: NDArray[np.uint8] | None
     """(H, W) confidence levels; None where all pixels count alike."""
     table: NDArray[np.float32] | None

@@ -58,7 +58,7 @@ class ClassUniformConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One place in an epoch.
+    """One position in an epoch.
 
     Attributes:
         index: which image of the data.
@@ -182,11 +182,11 @@ class _Tiles:
     """Rows of the table of class positions, for each class and source that are drawn."""
 
     rows: list[list[NDArray[np.int64]]]
-    """Of each class to draw, by source."""
+    """Positions of each class to draw, by source."""
     ratios: list[NDArray[np.float64]]
     """How the sources divide each class."""
     shares: NDArray[np.float64]
-    """Of each class in the class-uniform draws; their sum is 1."""
+    """Probability of each class in the class-uniform draws; their sum is 1."""
 
     def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
         chosen = []

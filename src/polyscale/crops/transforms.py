@@ -1,8 +1,8 @@
 """Paired augmentation: random scale, crop, flip and colour for an image and its labels together.
 
-Nothing is resized that is not seen. The crop's place is chosen first, on the pixel grid that the
-*resized* image would have, and only the part of the source under the crop is resized; the result is what resizing the
-whole image and then cropping gives, at a fraction of the cost. Labels are taken by whole-number arithmetic from the
+Only the part of the source under the crop is resized. The crop's position is chosen first, on the pixel grid that the
+*resized* image would have. The result is the same as resizing the whole image and then cropping, at a fraction of the
+cost. Labels are taken by whole-number arithmetic from the
 source pixel under each output pixel's centre, so that they stay exactly below the image at every scale. All random
 numbers come from the generator that is given, those of the geometry first: a change of the photometric options alone
 leaves every crop where it was.

@@ -28,7 +28,7 @@ class BandsConfig(Config):
     channels: tuple[int, ...] = Field(min_length=1)
     """Bands of the file in the order in which the network gets them; the first is 1."""
     ranges: tuple[tuple[float, float], ...] = ((0.0, 255.0),)
-    """Of each channel, or one for all: the values that become 0 and 255; what lies outside is clipped. ``polyscale data
+    """The values that become 0 and 255, for each channel or for all; values outside are clipped. ``polyscale data
     ranges`` measures them as percentiles of a data set.
     """
 

@@ -1,4 +1,4 @@
-"""What a check of a data set found, as plain values: for JSON, for tables, and for a yes or no."""
+"""The results of a check of a data set, as plain values: for JSON, for tables, and for a yes or no."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ class Table(NamedTuple):
 
 @dataclass(frozen=True)
 class DataReport:
-    """What a check of one split found.
+    """The results of a check of one split.
 
     Attributes:
         name: of the data set or split.

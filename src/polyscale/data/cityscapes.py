@@ -58,7 +58,7 @@ class CityscapesConfig(FilesConfig):
     fold: Literal[0, 1, 2] = 0
     """0 is the published split of train and val; 1 and 2 hold out other cities of train, as many as val has."""
     threshold: float = Field(default=0.0, ge=0, le=1)
-    """Of ``auto`` labels, pixels whose probability is below are ignored."""
+    """In ``auto`` labels, pixels whose probability is below this are ignored."""
     ignore_border: bool = False
     """Ignore the border that rectification leaves and the car's own bonnet. Only the given labels mark them; a teacher
     predicts something there.
@@ -179,7 +179,7 @@ class CityscapesData(FileData):
 
 
 def inside_border(height: int, width: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Where a Cityscapes frame shows the street: neither the rectification's border nor the bonnet, (H, W)."""
+    """Mask (H, W) of a Cityscapes frame's pixels that show neither the rectification's border nor the bonnet."""
     top, bottom, left, right = _KEPT
     inside = np.zeros((height, width), dtype=np.bool_)
     rows = slice(math.ceil(top * height / 1024), bottom * height // 1024)

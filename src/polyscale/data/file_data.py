@@ -101,7 +101,7 @@ class FileData(SegmentationData):
         return Sample(self.items[index].name, image, labels)
 
     def size_message(self, index: int, image: tuple[int, ...], mask: tuple[int, ...]) -> str:
-        """What is wrong where sizes (height, width) of image and mask differ."""
+        """The message, where sizes (height, width) of image and mask differ."""
         item = self.items[index]
         turned = (
             "; the image is shown rotated by its EXIF data while the mask fits the stored pixels: rotate the mask too"

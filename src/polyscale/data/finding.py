@@ -92,7 +92,7 @@ def look_into(data: SegmentationData, index: int, count: bool = True) -> Finding
 
 
 def _oddities(item: Item, brightest: int) -> list[Problem]:
-    """What is odd about an image's file but no error."""
+    """Oddities of an image's file that are no errors."""
     odd = []
     try:
         with open_image(item.image) as file:

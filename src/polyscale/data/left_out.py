@@ -20,7 +20,7 @@ class PartialImageWarning(UserWarning):
 
 
 class LeftOut(NamedTuple):
-    """What is not read of a file.
+    """The parts of a file that are not read.
 
     Attributes:
         kind: ``bands``, ``pages`` or ``frames``.
@@ -36,7 +36,7 @@ _told: set[str] = set()
 
 
 def left_out(image: Image.Image) -> LeftOut | None:
-    """What an opened image file holds beyond what is read of it.
+    """The parts of an opened image file that are not read.
 
     Bands beyond the third (alpha is none), full-size pages of a TIFF, and further frames of an animation. The second
     picture of a phone's JPEG and the small copies in a TIFF do not count.
@@ -49,14 +49,14 @@ def left_out(image: Image.Image) -> LeftOut | None:
 
 
 def warn_of_left_out(image: Image.Image, path: str | Path) -> None:
-    """Warn of what is left out, the first time in this process that a part of its kind is."""
+    """Warn of the parts that are left out, once for each kind in this process."""
     part = left_out(image)
     if part is not None:
         _warn(part, path)
 
 
 def warn_of_bands(path: str | Path, bands: int) -> None:
-    """The same of a file that Pillow does not know, of whose bands the first three are read."""
+    """The same for a file that Pillow does not know; the first three of its bands are read."""
     if bands > 3:
         _warn(LeftOut("bands", f"has {bands} bands, of which only the first three are read"), path)
 

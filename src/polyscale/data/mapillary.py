@@ -39,7 +39,7 @@ class MapillaryConfig(FilesConfig):
     scored at the images' own size, which is null.
     """
     version: Version | None = None
-    """Of the labels; by default the newest that is there."""
+    """Version of the labels; by default the newest that is there."""
 
     def open(self, label_space: LabelSpace | None = None, lenient: bool = False) -> FileData:
         """Open Mapillary Vistas.

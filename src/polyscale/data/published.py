@@ -21,7 +21,7 @@ __all__ = ["PUBLISHED", "Published", "PublishedConfig"]
 
 
 class Published(NamedTuple):
-    """Where one data set keeps its files.
+    """The layout of one data set.
 
     Attributes:
         label_space: name of one that comes with the package.
@@ -77,7 +77,7 @@ PUBLISHED = {
         "{split}/{folder}/masks_png/{name}.png",
     ),
 }
-"""By kind; another data set is one row here and its label space in ``spaces/``."""
+"""Layout by kind; another data set is one row here and its label space in ``spaces/``."""
 
 if TYPE_CHECKING:
     _Kind = str

@@ -83,7 +83,7 @@ def find_regions(values: Array) -> Regions:
 
 
 def _joined(first: Array, length: Array, value: Array, width: int) -> Array:
-    """For each run the smallest number among the runs of its region."""
+    """The smallest number among the runs of its region, for each run."""
     # Runs of neighbouring rows touch where the lower one, shifted up by a row, overlaps; both lists are sorted.
     last = first + length - 1
     low = np.searchsorted(last, first - width)

@@ -19,7 +19,7 @@ GRID = (24, 48)
 """Rows and columns of the map of where a class lives."""
 
 LONGEST = 512
-"""Of a larger mask every k-th pixel is looked at."""
+"""Of a larger mask, only every k-th pixel is counted."""
 
 
 @dataclass(frozen=True)

@@ -41,10 +41,10 @@ LEVELS = 256
 NUM_BINS = 15
 
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0)
-"""By which the logits of the network's own result are divided, to see which calibrates it best."""
+"""Temperatures that divide the logits of the network's own result, to see which calibrates it best."""
 
 MOST_PIXELS = 60_000
-"""Of an image that the temperatures are tried on: a regular grid of about so many."""
+"""Pixels of an image on which the temperatures are tried: a regular grid of about so many."""
 
 
 class Seen(NamedTuple):

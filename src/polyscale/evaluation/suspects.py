@@ -46,9 +46,9 @@ class SuspectRegion(NamedTuple):
     """Connected pixels of one label in which the network sees one other class."""
 
     name: str
-    """Of the image."""
+    """Name of the image."""
     item: int
-    """Of the image among the data set's items."""
+    """Index of the image among the data set's items."""
     box: tuple[int, int, int, int]
     """Top, left, bottom, right in pixels, the last two one past the region."""
     label: int
@@ -71,18 +71,18 @@ class SuspectImage(NamedTuple):
 
     name: str
     item: int
-    """Of the image among the data set's items."""
+    """Index of the image among the data set's items."""
     regions: int
     """Listed regions."""
     pixels: int
-    """In these regions."""
+    """Number of pixels in these regions."""
     score: float
     """Sum of pixels x score over its regions: pixels that are probably wrong."""
 
 
 @dataclass(frozen=True)
 class Suspects:
-    """What was counted and found.
+    """The counts and the suspects.
 
     Attributes:
         label_space: the classes.

@@ -121,7 +121,7 @@ class _AttentionOverViews(AttentionOverViews):
 
 
 def _averaged(x: Tensor, axis: int, number: int) -> Tensor:
-    """Adaptive average pooling along one axis, from sums up to each place."""
+    """Adaptive average pooling along one axis, from running sums."""
     places, size = torch.arange(number, device=x.device), x.shape[axis]
     first, last = places * size // number, ((places + 1) * size + number - 1) // number
     margins = (0, 0, 1, 0) if axis == 2 else (1, 0)

@@ -18,7 +18,7 @@ LEAST_AGREEMENT = 0.999
 """Share of pixels with the same class; equal within rounding gives 1."""
 
 LARGEST_DIFFERENCE = 0.01
-"""Of a logit, as a share of the largest one."""
+"""Largest difference of a logit, as a share of the largest logit."""
 
 Runs = Callable[[Tensor], Sequence[Tensor]]
 

@@ -36,7 +36,7 @@ class Exported(NamedTuple):
 
     path: Path
     agreement: Agreement | None
-    """With the network; None where it was not compared."""
+    """Agreement with the network; None where it was not compared."""
 
 
 def export_network(

@@ -98,7 +98,7 @@ class Predictor:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device on which it computes."""
         return self.looker.device
 
     def save_pretrained(self, folder: str | Path, info: Mapping[str, Any] | None = None, *, half: bool = False) -> Path:

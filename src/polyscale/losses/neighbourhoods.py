@@ -177,6 +177,6 @@ def _samples(p: Tensor, y: Tensor, radius: int) -> Tensor:
 
 
 def _shifts(x: Tensor, radius: int) -> list[Tensor]:
-    """Views of (n, c, h, w), one for each place in a neighbourhood."""
+    """Views of (n, c, h, w), one for each position in a neighbourhood."""
     height, width = (side - radius + 1 for side in x.shape[2:])
     return [x[:, :, i : i + height, j : j + width] for i in range(radius) for j in range(radius)]

@@ -34,9 +34,9 @@ class Scores:
     """IoU of each class weighted by its share of the true pixels."""
     iou: tuple[Fraction, ...]
     precision: tuple[Fraction, ...]
-    """Of the pixels predicted as the class, the share that is; None where none was predicted."""
+    """Share of the pixels predicted as the class that are right; None where none was predicted."""
     recall: tuple[Fraction, ...]
-    """Of the class's pixels, the share that was found; None where the truth has none."""
+    """Share of the class's pixels that are predicted as it; None where the truth has none."""
     f1: tuple[Fraction, ...]
     pixels: tuple[int, ...]
     """True pixels of each class."""

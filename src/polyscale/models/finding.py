@@ -1,4 +1,4 @@
-"""Which file a name stands for: a checkpoint, a run's folder, a network that ships with the package or is on a hub."""
+"""Finds the file of a name: a checkpoint, a run's folder, a network that ships with the package or lies on a hub."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ SHORT = {"streets": "camvid-lite0", "people": "people-lite0"}
 """Short names of networks that ship."""
 
 BEST = ("best.safetensors", "last.safetensors", "model.safetensors")
-"""What stands for a folder, in this order."""
+"""File names that stand for a folder, in this order."""
 
 _HUB = re.compile(r"hf:/{1,2}([\w.-]+/[\w.-]+)(?:/(\S+\.safetensors))?")
 

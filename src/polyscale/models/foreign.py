@@ -31,7 +31,7 @@ class ForeignConfig(Config):
     options: dict[str, Any] = Field(default_factory=dict)
     """Its keyword arguments. They should ask for no pretrained weights: the checkpoint holds the weights."""
     mean: Vector = IMAGENET[0]
-    """Of RGB in [0, 1], that the network was trained with."""
+    """Mean of RGB in [0, 1] that the network was trained with."""
     std: Vector = IMAGENET[1]
     """Standard deviation, likewise."""
     multiple: int = Field(1, ge=1)

@@ -30,7 +30,7 @@ class Publishable(Protocol):
 
     @property
     def label_space(self) -> LabelSpace:
-        """Of its classes."""
+        """The label space of its classes."""
 
     @property
     def info(self) -> Mapping[str, Any]:

@@ -123,7 +123,7 @@ def script_hash(text: str) -> str:
 
 
 def page_environment() -> Environment:
-    """Where the templates of pages are found; percent and signed print numbers."""
+    """Environment of the page templates; percent and signed print numbers."""
     environment = Environment(
         loader=PackageLoader("polyscale.report", "templates"),
         autoescape=True,

@@ -28,7 +28,7 @@ class Card:
 
     label: str
     value: str
-    """As it is printed, unit included."""
+    """The text as printed, unit included."""
     note: str = ""
 
 
@@ -86,7 +86,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Example:
-    """One image of the gallery and what was made of it."""
+    """One image of the gallery with its maps."""
 
     name: str
     strips: Sequence[Strip]

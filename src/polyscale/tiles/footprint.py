@@ -1,4 +1,4 @@
-"""How much memory a look at an image takes, told before it begins.
+"""Predicts how much memory a look at an image takes.
 
 A small image is looked at, and its tensors are counted as they come and go. Maps grow with the image, so what the small
 one took per pixel the large one takes too.

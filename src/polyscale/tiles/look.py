@@ -206,7 +206,7 @@ def _cut(
     counts: Sequence[int],
     whole: Sequence[int],
 ) -> View:
-    """Of a view of a window, the part that lies inside the region.
+    """The part of a window's view that lies inside the region.
 
     Args:
         view: on any grid.

@@ -15,7 +15,7 @@ __all__ = ["ArrayPixels", "Pair", "Pixels", "Plan", "Span", "Tiles", "round_down
 Pair = tuple[int, int]
 
 _STRIDE = 32
-"""Of the coarsest map of nearly every backbone, and a multiple of the others'."""
+"""Stride of the coarsest map of nearly every backbone, and a multiple of the others'."""
 
 
 class Pixels(Protocol):
@@ -45,7 +45,7 @@ class Tiles(NamedTuple):
     """How an image is cut."""
 
     tile: int = 1024
-    """Largest side in pixels of what is seen of the image at scale 1."""
+    """Largest side of a window at scale 1, in pixels."""
     overlap: int = 128
     """Pixels at scale 1 that neighbouring tiles share."""
 
@@ -74,7 +74,7 @@ class Span(NamedTuple):
     stop: int
 
     def grown(self, by: int, length: int) -> "Span":
-        """With ``by`` more pixels at each end, as far as the image reaches."""
+        """The same with ``by`` more pixels at each end, as far as the image reaches."""
         return Span(max(0, self.start - by), min(length, self.stop + by))
 
     def mirrored(self, length: int) -> "Span":
@@ -83,7 +83,7 @@ class Span(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Where the tiles of an image lie, and what is seen of it."""
+    """The tiles of an image, and the windows that each scale sees."""
 
     size: Pair
     scales: tuple[float, ...]

@@ -6,7 +6,7 @@ the usual ones of the field.
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,15 +14,19 @@ import numpy as np
 import torch
 
 from polyscale.backbones import can_be_pretrained
-from polyscale.config import read_yaml
+from polyscale.config import load_config, read_yaml, validate
 from polyscale.data import SegmentationData, list_splits, open_data
 from polyscale.data.held_out import held_out
 from polyscale.data.kind import DataSetConfig
 from polyscale.data.open import data_config
 from polyscale.errors import UserError
 from polyscale.labels import IGNORE
+from polyscale.training.config import ExperimentConfig
 
-__all__ = ["choose_recipe", "is_data", "run_name"]
+__all__ = ["AnyConfig", "choose_recipe", "is_data", "resolve_config", "run_name"]
+
+AnyConfig = ExperimentConfig | str | Path | Mapping[str, Any] | Sequence[str | Path]
+"""How ``train`` takes a run: its configuration, a recipe's path or several, a data set's path, or a dictionary."""
 
 _LOOKED_AT = 24
 """Images that are read to know their sizes and classes."""
@@ -36,27 +40,27 @@ _STEP = 32
 
 
 class _Machine(NamedTuple):
-    """What is chosen by the machine alone."""
+    """The choices that depend on the machine alone."""
 
     told: str
     backbone: str
     decoder: dict[str, Any]
     crop_side: int
-    """Of the largest crop, were it square."""
+    """Side of the largest crop if it is square, in pixels."""
     crops: tuple[int, int, int]
-    """Of the whole run: for each image, at least, at most."""
+    """Crops of the whole run: for each image, at least, at most."""
     precision: str
 
 
 class _Facts(NamedTuple):
-    """What is seen in some images."""
+    """Facts of some images."""
 
     size: tuple[int, int]
     """Median (height, width)."""
     shares: np.ndarray[Any, np.dtype[np.float64]]
-    """Of the classes in the labelled pixels, (C,)."""
+    """Fraction of each class in the labelled pixels, (C,)."""
     channels: int
-    """Of the images."""
+    """Number of channels of the images."""
 
 
 def is_data(part: str | Path) -> bool:
@@ -72,6 +76,30 @@ def is_data(part: str | Path) -> bool:
         return isinstance(values, dict) and "data" not in values and ("root" in values or "kind" in values)
     folder = str(path).rpartition(":")[0]
     return bool(folder) and Path(folder).is_dir()
+
+
+def resolve_config(config: AnyConfig, out: str | Path | None, resume: bool) -> ExperimentConfig:
+    """The configuration of a run, from any form that ``train`` takes.
+
+    Args:
+        config: as in ``train``.
+        out: the run's folder; by default ``runs/NAME``.
+        resume: a run on a data set keeps the recipe that was chosen when it began.
+    """
+    match config:
+        case ExperimentConfig():
+            return config
+        case str() | Path() if is_data(config):
+            stored = Path(out or Path("runs") / run_name(config)) / "config.yaml"
+            if resume and stored.is_file():
+                return load_config(ExperimentConfig, [stored])
+            return validate(ExperimentConfig, choose_recipe(config))
+        case str() | Path():
+            return load_config(ExperimentConfig, [config])
+        case Mapping():
+            return validate(ExperimentConfig, dict(config))
+        case _:
+            return load_config(ExperimentConfig, config)
 
 
 def choose_recipe(where: str | Path) -> dict[str, Any]:
@@ -252,7 +280,7 @@ def _written(config: DataSetConfig) -> dict[str, Any]:
 
 
 def run_name(where: str | Path) -> str:
-    """The name of a run on a data set; without being told otherwise it goes into ``runs/NAME``."""
+    """The name of a run on a data set; by default it goes into ``runs/NAME``."""
     path = Path(str(where).rpartition(":")[0] or where).expanduser() if not Path(where).exists() else Path(where)
     return path.resolve().stem.strip(" .") or "run"
 

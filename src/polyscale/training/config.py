@@ -44,7 +44,7 @@ class ScheduleConfig(Config):
 
     kind: Literal["poly", "cosine", "constant"] = "poly"
     power: float = Field(0.9, gt=0)
-    """Of the polynomial: (1 - progress)^power. The paper: 2 on Cityscapes, 1 on Mapillary."""
+    """Exponent of the polynomial: (1 - progress)^power. The paper: 2 on Cityscapes, 1 on Mapillary."""
     warmup_steps: int = Field(0, ge=0, le=10**9)
     """Steps of linear warm-up; a fifth of the run at most."""
     per_epoch: bool = False

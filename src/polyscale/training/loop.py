@@ -9,7 +9,7 @@ import math
 import os
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,12 +20,11 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor
 
-from polyscale.config import load_config, validate
 from polyscale.crops.loader import Batch, TrainingCrops, build_loader, number_of_workers
 from polyscale.errors import UserError
 from polyscale.files import check_folder, locked, remove_leftovers
 from polyscale.models import save_checkpoint
-from polyscale.training.choose import choose_recipe, is_data, run_name
+from polyscale.training.choose import AnyConfig, resolve_config
 from polyscale.training.config import ExperimentConfig
 from polyscale.training.failure import diverged
 from polyscale.training.listener import Listener, Silent
@@ -56,7 +55,7 @@ class TrainingResult(NamedTuple):
 
 
 def train(
-    config: ExperimentConfig | str | Path | Mapping[str, Any] | Sequence[str | Path],
+    config: AnyConfig,
     out: str | Path | None = None,
     resume: bool = False,
     listener: Listener | None = None,
@@ -76,10 +75,7 @@ def train(
     Raises:
         UserError: data that cannot be used, an ``out`` that holds a run already, a loss that is not finite.
     """
-    if resume and isinstance(config, str | Path) and is_data(config):  # a run keeps what was chosen when it began
-        stored = Path(out or Path("runs") / run_name(config)) / "config.yaml"
-        config = stored if stored.is_file() else config
-    config = _recipe(config)
+    config = resolve_config(config, out, resume)
     out = Path("runs") / config.name if out is None else Path(out)
     resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     check_folder(out)
@@ -87,20 +83,6 @@ def train(
         if os.environ.get("RANK", "0") == "0":
             stack.enter_context(locked(out / ".lock", f"another run is training into {out}; choose another --out"))
         return _train(config, out, resume, listener or Silent())
-
-
-def _recipe(config: ExperimentConfig | str | Path | Mapping[str, Any] | Sequence[str | Path]) -> ExperimentConfig:
-    match config:
-        case ExperimentConfig():
-            return config
-        case str() | Path() if is_data(config):
-            return validate(ExperimentConfig, choose_recipe(config))
-        case str() | Path():
-            return load_config(ExperimentConfig, [config])
-        case Mapping():
-            return validate(ExperimentConfig, dict(config))
-        case _:
-            return load_config(ExperimentConfig, config)
 
 
 def _train(config: ExperimentConfig, out: Path, resume: bool, listener: Listener) -> TrainingResult:
@@ -290,18 +272,12 @@ class _Run:
 
     def _checkpoint(self, name: str, epoch: int, miou: float | None) -> None:
         average = self.parts.average
+        info = {"experiment": self.config.name, "epoch": epoch, "step": self.progress.step, "seed": self.config.seed}
         save_checkpoint(
             self.out / f"{name}.safetensors",
             self.parts.model,
             self.parts.train_data.label_space,
-            {
-                "experiment": self.config.name,
-                "epoch": epoch,
-                "step": self.progress.step,
-                "seed": self.config.seed,
-                "miou": miou,
-                **self._bands(),
-            },
+            {**info, "miou": miou, **self._bands()},
             None if average is None else average.module.state_dict(),
         )
 

@@ -156,7 +156,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _data_digest(parts: Parts) -> str:
-    """Of the names of the training images, on which every draw depends."""
+    """Hash of the names of the training images, on which every draw depends."""
     names = "\n".join(item.name for item in parts.train_data.items)
     return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
 

@@ -1,4 +1,4 @@
-"""What training needs to know of its labels beforehand: the classes' weights and places."""
+"""Facts of the labels that training needs beforehand: the classes' weights and positions."""
 
 import json
 import os

@@ -27,7 +27,7 @@ __all__ = ["Scorer"]
 _SHOWN = 4
 """Images that a tracker gets pictures of."""
 _WIDEST = 480
-"""Of each of these, in pixels."""
+"""Longest side of each of these, in pixels."""
 
 
 class Scorer:
@@ -50,12 +50,12 @@ class Scorer:
         self.autocast = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.training.mixed_precision)
 
     def now(self) -> Evaluation:
-        """Of the network as it is."""
+        """Scores of the network as it is."""
         share_buffers(self.network)
         return self._score(self.settings.scales or self.network.eval_scales)
 
     def best(self, path: Path) -> Evaluation:
-        """Of a checkpoint of the run, at all scales that the network is used at; the network has its weights then."""
+        """Scores of a checkpoint of the run, at all scales of the network's use. The network keeps its weights."""
         if self.accelerator.is_main_process:
             self.network.load_state_dict(read_weights(path))
         share_weights(self.network)

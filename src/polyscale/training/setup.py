@@ -162,7 +162,7 @@ def _named(key: str) -> Iterator[None]:
 
 
 def _check_labels(name: str, data: SegmentationData) -> None:
-    """Every image has a mask: told now rather than when the first one without is met."""
+    """Check that every image has a mask, before training rather than when the first one without is drawn."""
     without = [item.name for item in data.items if item.mask is None]
     if without:
         raise UserError(

@@ -19,7 +19,7 @@ SHOWN = ("overlay", "side", "masks", "attention")
 much each scale counts."""
 
 _WIDEST = 1920
-"""Of a panel of several pictures, about, in pixels."""
+"""Width of a panel of several pictures, about, in pixels."""
 
 
 def check_shown(shown: str) -> None:

@@ -9,7 +9,7 @@ from polyscale.multiscale import resize
 __all__ = ["blurred", "compose", "foreground", "guided", "without_islands"]
 
 _RADIUS = 1 / 120
-"""Of the guided filter's window, as a share of the image's longer side."""
+"""Radius of the guided filter's window, as a share of the image's longer side."""
 _EPSILON = 1e-4
 """Variance of colours, from 0 to 1, below which the guided filter smooths instead of following an edge."""
 _GRID = 8
@@ -17,7 +17,7 @@ _GRID = 8
 _ISLAND = 0.1
 """Share of the largest region's size below which a region is left out."""
 _STEEPER = 4
-"""By how much probabilities rise faster at the edge before they are filtered: networks give wide ones."""
+"""Factor by which probabilities rise faster at the edge before they are filtered: networks give wide edges."""
 _STEEPER_AFTER = 1.5
 """The same after it, as an edge in a window leaves the two sides short of 0 and 1."""
 
@@ -92,7 +92,7 @@ def _box(x: Tensor, radius: int) -> Tensor:
 
 
 def compose(image: Tensor, alpha: Tensor, backdrop: Tensor) -> Tensor:
-    """What is kept, over the backdrop; all (1, c, H, W) in [0, 1]."""
+    """The kept foreground over the backdrop; all (1, c, H, W) in [0, 1]."""
     return alpha * image + (1 - alpha) * backdrop
 
 

@@ -23,9 +23,9 @@ class Timing:
     total: float = 0.0
     network: float = 0.0
     reading: float = 0.0
-    """Waited for what is read."""
+    """Seconds of waiting for input."""
     writing: float = 0.0
-    """Waited for what is written."""
+    """Seconds of waiting for output."""
 
 
 def overlap(

@@ -39,7 +39,7 @@ class VideoSummary(NamedTuple):
     smoothed_flicker: float | None
     """The same with smoothing; None without."""
     problem: str | None
-    """What was wrong with the source."""
+    """Defects of the source."""
 
 
 class Seen(NamedTuple):
@@ -124,7 +124,7 @@ class Watcher:
         return self._seen
 
     def summary(self, path: Path, num_frames: int, timing: Timing, problem: str | None) -> VideoSummary:
-        """What was done, with the flicker that was seen."""
+        """The summary, with the flicker that was measured."""
         smoothed = None if self._smoothing is None else self._smoothed_flicker.share
         return VideoSummary(path, num_frames, timing, self._flicker.share, smoothed, problem)
 

@@ -133,11 +133,11 @@ class Sink:
             self._container.mux(packet)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining frames."""
         self._container.mux(self._stream.encode(None))
         self._container.close()
 
     def abandon(self) -> None:
-        """Close without caring for what is in the file."""
+        """Close; the file's content does not matter."""
         with contextlib.suppress(*self._errors):
             self._container.close()

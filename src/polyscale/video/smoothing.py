@@ -70,5 +70,5 @@ class Flicker:
 
     @property
     def share(self) -> float | None:
-        """Of the still pixels, those that change class; None where nothing was still."""
+        """Fraction of the still pixels that change class; None where nothing was still."""
         return self._changed / self._still if self._still else None

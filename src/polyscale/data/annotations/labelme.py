@@ -15,7 +15,7 @@ from polyscale.files import check_name, walk_files
 __all__ = ["LabelMeData"]
 
 _CIRCLE = 64
-"""Corners of the polygon that stands for a circle."""
+"""Number of corners of the polygon that approximates a circle."""
 
 
 class LabelMeData(ShapesData):

@@ -20,7 +20,7 @@ _FARTHEST = 1e9
 """Pixels from the image at which a corner may lie."""
 
 Order = Literal["small-on-top", "file"]
-"""Where regions overlap: the smaller one wins, or the one that comes later in the file."""
+"""Which of two overlapping regions wins: the smaller one, or the later one in the file."""
 
 
 class Shape(NamedTuple):

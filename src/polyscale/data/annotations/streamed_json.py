@@ -65,7 +65,7 @@ def _members(reader: "_Reader", arrays: frozenset[str]) -> Iterator[tuple[str, A
 
 
 class _Reader:
-    """Text of a file with a place in it."""
+    """Text of a file with a position in it."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file

@@ -27,7 +27,7 @@ _SPACES = {19: "cityscapes", 65: "mapillary-vistas-1.2"}
 
 
 class Imported(NamedTuple):
-    """What was imported."""
+    """The imported network's facts."""
 
     config: ModelConfig
     label_space: LabelSpace

@@ -1,4 +1,4 @@
-"""From tensors under the authors' names to a network of ours: every tensor finds its place, or is named."""
+"""Puts tensors with the authors' names into a network of ours. A tensor that fits nowhere is an error."""
 
 from collections.abc import Mapping, Sequence
 

@@ -72,7 +72,7 @@ _ATTENTION = {"conv0": "0", "bn0": "1", "conv1": "3", "bn1": "4", "conv2": "6", 
 
 
 def our_name(key: str, timm: bool, decoder: str, attention: str | None) -> str | None:
-    """The name of a reference's tensor in a network of ours, or None where it has no place there.
+    """The name of a reference's tensor in a network of ours, or None where it fits nowhere.
 
     Args:
         key: the reference's, without ``module.``.

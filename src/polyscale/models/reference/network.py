@@ -1,4 +1,4 @@
-"""Which network a checkpoint of the authors' project holds, told from its tensors' names and shapes.
+"""Tells which network a checkpoint of the authors' project holds, from its tensors' names and shapes.
 
 The files say nothing of the network but its tensors. What they cannot tell (the scales of explicit
 attention, of which only the number shows) takes the published value unless it is given.
@@ -39,7 +39,7 @@ class ReferenceNetwork(NamedTuple):
     timm: bool
     """The backbone is one of timm's rather than one of ours."""
     attention: str | None
-    """Where the model keeps the attention head; None where there is none."""
+    """Prefix of the attention head's names in the model; None where there is none."""
 
 
 def describe(state: Mapping[str, Tensor], source: str, scales: Sequence[float] | None = None) -> ReferenceNetwork:
@@ -124,7 +124,7 @@ def _decoder(state: Mapping[str, Tensor], kind: str, in_house: bool) -> dict[str
 def _multiscale(
     state: Mapping[str, Tensor], kind: str, source: str, scales: Sequence[float] | None
 ) -> tuple[dict[str, Any], str | None]:
-    """The configuration of how scales are combined, and the place of the attention head."""
+    """The configuration of how scales are combined, and the prefix of the attention head."""
     weights = {key: value for key, value in state.items() if key.startswith("scale_attn.") and value.ndim == 4}
     if not weights:
         if scales is not None:

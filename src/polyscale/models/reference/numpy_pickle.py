@@ -83,7 +83,7 @@ def _latin_bytes(text: str, encoding: str = "latin1") -> bytes:
 
 
 def _no_bytes(*_: Any) -> bytes:
-    """Of an array without elements."""
+    """The bytes of an array without elements."""
     return b""
 
 
