@@ -221,3 +221,8 @@ def test_the_order_of_classes_is_told_apart_from_the_classes():
 
 def test_classes_that_differ_by_case_alone_keep_their_own_name():
     assert space_of("bus", "Bus").match(space_of("Bus", "bus")).table[:2].tolist() == [1, 0]
+
+
+def test_a_class_needs_a_name():
+    with pytest.raises(ValueError, match="a class has a name"):
+        LabelClass(name=" ", color=(1, 2, 3))

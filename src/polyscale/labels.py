@@ -34,6 +34,13 @@ class LabelClass(Config):
     ids: tuple[int, ...] = ()
     """Values of a mask's pixels that mean it; by default its position among the classes."""
 
+    @field_validator("name")
+    @classmethod
+    def _named(cls, name: str) -> str:
+        if not name.strip():
+            raise ValueError("a class has a name, got an empty one")
+        return name
+
     @field_validator("color")
     @classmethod
     def _in_range(cls, color: tuple[int, int, int]) -> tuple[int, int, int]:

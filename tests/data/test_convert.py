@@ -126,3 +126,11 @@ def test_forms_are_told_by_their_files(tmp_path):
     assert form_of(tmp_path / "hub") == "parquet"
     with pytest.raises(UserError, match="no such file or folder"):
         form_of(tmp_path / "nothing")
+
+
+def test_masks_of_another_size_than_their_image_are_not_written(tmp_path, capsys):
+    save(tmp_path / "in/images/a.png", np.zeros((2, 3, 3)))
+    save(tmp_path / "in/masks/a.png", [[0, 255], [0, 0]])
+    assert main(["data", "convert", str(tmp_path / "in"), str(tmp_path / "out"), "--binary", "crack"]) == 2
+    assert "a.png are 2 x 2 pixels, and the image 3 x 2; export its mask again" in capsys.readouterr().err
+    assert not (tmp_path / "out/masks/a.png").exists()

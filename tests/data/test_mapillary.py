@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from polyscale.cli import main
 from polyscale.crops import class_centroids
 from polyscale.data import check_splits, list_splits, open_data
 from polyscale.data.known_spaces import known_space
@@ -79,6 +80,7 @@ def test_labels_of_the_other_version_are_told(newest, tmp_path):
     shutil.copytree(root / "training/v1.2/labels", root / "training/v2.0/labels")
     with pytest.raises(UserError, match=r"has another palette than version 2\.0 of Mapillary Vistas"):
         open_data(root, "train")
+    assert main(["data", "check", f"{root}:train"]) == 2
     shutil.rmtree(root / "training/v2.0/labels")
     with pytest.raises(UserError, match=r"has no labels of version 2\.0 \(v2\.0/labels\); unpack them"):
         open_data(MapillaryConfig(root=root, split="train", version="2.0"))

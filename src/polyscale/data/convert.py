@@ -12,7 +12,7 @@ from typing import Literal
 from PIL import Image
 
 from polyscale.data.annotations.shapes import Order, ShapesData
-from polyscale.data.images import IMAGE_SUFFIXES
+from polyscale.data.images import IMAGE_SUFFIXES, image_size
 from polyscale.data.items import DataError, SegmentationData
 from polyscale.data.known_spaces import known_space, known_spaces
 from polyscale.data.masks import write_mask
@@ -222,6 +222,12 @@ def write_plain(
             _, pixels, labels = data.read(index)
         if labels is None:
             raise DataError(f"{item.image} has no labels; leave it out, or label it", "missing")
+        if keeps_file and labels.shape != (size := image_size(item.image)):
+            raise DataError(
+                f"the labels of {item.image} are {labels.shape[1]} x {labels.shape[0]} pixels, and the image "
+                f"{size[1]} x {size[0]}; export its mask again at the image's size",
+                "size",
+            )
         suffix = item.image.suffix.lower() if keeps_file else ".png"
         target = inside(out / "images", f"{below}{item.name}{suffix}")
         if pixels is not None:

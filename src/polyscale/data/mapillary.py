@@ -57,8 +57,7 @@ class MapillaryConfig(FilesConfig):
         version = config.chosen_version
         space = vistas_label_space(config.folder, version)
         found = config.chosen(merge_splits({split: config._find(split, version) for split in splits}), lenient)
-        if not lenient:
-            _check_version(found, space, version)
+        _check_version(found, space, version)
         return FileData(
             found,
             space,

@@ -105,7 +105,7 @@ def test_some_categories_can_be_chosen_in_an_order(tmp_path):
     data = CocoData(path, classes=("dog",))
     assert data.label_space.names == ("background", "dog")
     assert not data.read_labels(0).any()
-    with pytest.raises(UserError, match=r"has no category 'cat'; its categories are car, dog"):
+    with pytest.raises(UserError, match=r"has no class 'cat'.*; its classes are car, dog"):
         CocoData(path, classes=("cat",))
     many = [{"id": k, "name": f"c{k}"} for k in range(300)]
     with pytest.raises(UserError, match="has 301 classes, more than 255; choose some of them with --classes"):
@@ -145,7 +145,7 @@ def test_a_category_without_a_name_and_two_of_one_name_are_told(tmp_path):
     for categories, message in (
         ([{"id": 1}], "a category needs id and name"),
         ([{"id": 1, "name": " "}], "a category needs id and name"),
-        ([{"id": 1, "name": "a"}, {"id": 2, "name": "a"}], "two categories named 'a'"),
+        ([{"id": 1, "name": "a"}, {"id": 2, "name": "a"}], "two classes named 'a'"),
     ):
         with pytest.raises(UserError, match=message):
             CocoData(dataset(tmp_path, [], categories))

@@ -110,6 +110,8 @@ def test_a_bad_labelme_shape_is_named(tmp_path, shape, message):
 def test_labelme_files_that_do_not_fit_are_told(tmp_path):
     with pytest.raises(UserError, match="there are no JSON files of LabelMe"):
         LabelMeData(tmp_path)
+    with pytest.raises(UserError, match=r"has none of the classes cat; it has car"):
+        LabelMeData(labelme(tmp_path, {"label": "car", "points": SQUARE}), classes=("cat",))
     with pytest.raises(UserError, match=r"a\.json is about b\.png, which is not beside it"):
         LabelMeData(labelme(tmp_path, imagePath="b.png"))
     with pytest.raises(UserError, match=r"a\.png is 10 x 8 pixels, but .* says 9 x 8"):
@@ -223,3 +225,11 @@ def test_cvat_with_damaged_colours_and_layers_is_read(tmp_path):
     )
     meta = LABELS.replace("#ff0000", "#gg0000")
     np.testing.assert_array_equal(CvatData(cvat(tmp_path, regions, meta)).read_labels(0), 2 * WANTED)
+
+
+def test_cvat_regions_of_classes_that_are_not_declared_are_told(tmp_path):
+    path = cvat(tmp_path, '<polygon label="cat" points="1,1;2,2;3,1"/>')
+    with pytest.raises(UserError, match=r"has regions of class 'cat', which is none of sky, car; declare it"):
+        CvatData(path)
+    with pytest.raises(UserError, match=r"has no class 'bus'.*; its classes are sky, car"):
+        CvatData(path, classes=("bus",))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from polyscale.data.annotations.reading import folder_of_images, title_of
+from polyscale.data.annotations.reading import chosen_classes, folder_of_images, title_of
 from polyscale.data.annotations.run_lengths import decode_run_lengths
 from polyscale.data.annotations.shapes import Annotated, Order, Shape, ShapesData, polygon_shape, shape_of
 from polyscale.data.annotations.streamed_json import stream_object
@@ -77,7 +77,7 @@ class CocoData(ShapesData):
                 "missing",
             )
         titles = [self._titles[number] for number in sorted(self._titles)]
-        super().__init__(annotated, _chosen(classes, titles, path), background, order, str(path))
+        super().__init__(annotated, chosen_classes(classes, titles, str(path)), background, order, str(path))
 
     def shapes(self, index: int) -> list[Shape]:
         """The annotations of one image."""
@@ -181,16 +181,6 @@ def _shape(title: str, value: dict[str, Any], size: tuple[int, int], path: Path)
     if not isinstance(outline, list) or not outline:
         raise DataError(f"{where} has a box but no outline (segmentation); a box says nothing of pixels: remove it")
     return polygon_shape(title, outline, size, where, union=True)
-
-
-def _chosen(classes: Sequence[str], titles: Sequence[str], path: Path) -> list[str]:
-    unknown = [title for title in classes if title not in titles]
-    if unknown:
-        raise UserError(f"{path} has no category {unknown[0]!r}; its categories are {', '.join(titles[:20])}")
-    if not classes and len(set(titles)) < len(titles):
-        doubled = next(title for title in titles if titles.count(title) > 1)
-        raise UserError(f"{path} has two categories named {doubled!r}; rename one")
-    return list(classes or titles)
 
 
 def _short(value: Any) -> str:

@@ -11,7 +11,7 @@ from xml.parsers import expat
 
 import numpy as np
 
-from polyscale.data.annotations.reading import folder_of_images
+from polyscale.data.annotations.reading import chosen_classes, folder_of_images
 from polyscale.data.annotations.shapes import Annotated, Order, Shape, ShapesData, polygon_shape
 from polyscale.data.items import DataError
 from polyscale.errors import UserError
@@ -61,11 +61,8 @@ class CvatData(ShapesData):
                 raise DataError(f"{path} names {name}, which is not in {folder}; give it with --images", "missing")
             annotated.append(Annotated(Path(name).with_suffix("").as_posix(), image, size))
             self._regions.append(sorted(regions, key=lambda region: _layer(region[1])))
-        titles = (
-            list(classes)
-            or parsed.labels
-            or sorted({region[1].get("label", "") for regions in self._regions for region in regions})
-        )
+        used = {region[1].get("label", "").strip() for regions in self._regions for region in regions} - {""}
+        titles = chosen_classes(classes, parsed.labels or sorted(used), str(path), used)
         super().__init__(annotated, titles, background, order, str(path), parsed.colors)
 
     def shapes(self, index: int) -> list[Shape]:

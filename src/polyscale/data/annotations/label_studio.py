@@ -52,6 +52,8 @@ class LabelStudioData(ShapesData):
         annotated = [found[name][0] for name in sorted(found)]
         self._regions = [found[name][1] for name in sorted(found)]
         titles = {_title(region, str(path)) for regions in self._regions for region in regions}
+        if classes and not titles.intersection(classes):
+            raise UserError(f"{path} has none of the classes {', '.join(classes)}; it has {', '.join(sorted(titles))}")
         super().__init__(annotated, list(classes) or sorted(titles), background, order, str(path))
 
     def shapes(self, index: int) -> list[Shape]:

@@ -52,6 +52,8 @@ class LabelMeData(ShapesData):
             self._files.append(root / name)
         if not images:
             raise UserError(f"there are no JSON files of LabelMe in {root}; each has shapes and imagePath")
+        if classes and not titles.intersection(classes):
+            raise UserError(f"{root} has none of the classes {', '.join(classes)}; it has {', '.join(sorted(titles))}")
         order_of = sorted(range(len(images)), key=lambda index: images[index].name)
         self._files = [self._files[index] for index in order_of]
         super().__init__(

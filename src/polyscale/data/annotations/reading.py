@@ -1,22 +1,33 @@
 """What the readers of annotation files share: whole JSON files, and the folder where the images lie."""
 
 import json
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from polyscale.errors import UserError
+from polyscale.errors import UserError, nearest
 
-__all__ = ["folder_of_images", "read_json", "title_of"]
+__all__ = ["chosen_classes", "folder_of_images", "read_json", "title_of"]
+
+
+_LARGEST = 2**30
+"""Bytes of a JSON file that is read whole, which takes about ten times as much memory."""
 
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or is too large to be read whole.
     """
     try:
+        if path.stat().st_size > _LARGEST:
+            raise UserError(
+                f"{path} is larger than 1 GiB; export it in parts, or as COCO, which is read piece by piece"
+            )
         return json.loads(path.read_text(encoding="utf-8-sig"))
+    except UserError:
+        raise
     except (OSError, ValueError, RecursionError):
         raise UserError(f"{path} is no readable JSON file; export it again or remove it") from None
 
@@ -44,3 +55,30 @@ def title_of(value: Any, message: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise UserError(message)
     return value.strip()
+
+
+def chosen_classes(classes: Sequence[str], titles: Sequence[str], where: str, used: Collection[str] = ()) -> list[str]:
+    """The classes that are drawn: those the user names, or else all that there are.
+
+    Args:
+        classes: named by the user.
+        titles: those that the file declares.
+        where: the file, for messages.
+        used: those of its regions, which must be among the declared ones.
+
+    Raises:
+        UserError: a class or the class of a region is none of the declared ones, or two have one name.
+    """
+    listed = ", ".join(titles[:20])
+    unknown = [title for title in classes if title not in titles]
+    if unknown:
+        raise UserError(f"{where} has no class {unknown[0]!r}{nearest(unknown[0], titles)}; its classes are {listed}")
+    doubled = [title for title in titles if titles.count(title) > 1]
+    if doubled and not classes:
+        raise UserError(f"{where} has two classes named {doubled[0]!r}; rename one")
+    strange = sorted(set(used) - set(titles))
+    if strange:
+        raise UserError(
+            f"{where} has regions of class {strange[0]!r}, which it does not declare ({listed}); add it there"
+        )
+    return list(classes or titles)

@@ -34,7 +34,9 @@ def stream_object(path: Path, arrays: frozenset[str]) -> Iterator[tuple[str, Any
     except RecursionError:
         raise UserError(f"{path} nests lists too deeply for annotations") from None
     except _Damaged as error:
-        raise UserError(f"{path} is no complete JSON file: {error} near character {error.position:,}") from None
+        raise UserError(
+            f"{path} is no complete JSON file: {error} near character {error.position:,}; export it again"
+        ) from None
 
 
 class _Damaged(Exception):  # noqa: N818 - never seen outside of this file

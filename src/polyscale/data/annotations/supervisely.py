@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from polyscale.data.annotations.reading import read_json, title_of
+from polyscale.data.annotations.reading import chosen_classes, read_json, title_of
 from polyscale.data.annotations.shapes import Annotated, Order, Shape, ShapesData, corners_of, polygon_shape
 from polyscale.data.items import DataError
 from polyscale.data.png import encode_index_png
@@ -86,7 +86,9 @@ class SuperviselyData(ShapesData):
         self._files = [found[name][1] for name in sorted(found)]
         annotated = [found[name][0] for name in sorted(found)]
         self._known = tuple(colors)
-        super().__init__(annotated, list(classes) or list(colors), background, order, str(root), colors)
+        super().__init__(
+            annotated, chosen_classes(classes, list(colors), str(meta)), background, order, str(root), colors
+        )
 
     def shapes(self, index: int) -> list[Shape]:
         """The objects of one image."""
