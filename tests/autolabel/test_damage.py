@@ -159,7 +159,7 @@ def test_a_damaged_folder_is_thresholded_again_or_refused(folder, tmp_path, cont
     import shutil
 
     rng = random.Random(2)
-    for number in range(60):
+    for number in range(30):
         copy = tmp_path / str(number)
         shutil.copytree(folder, copy)
         path = copy / ("autolabel.json" if number % 2 else "manifest.jsonl")

@@ -1,4 +1,5 @@
 import io
+import re
 
 import pytest
 
@@ -94,6 +95,19 @@ def test_a_table_has_numbers_to_the_right_and_is_never_cut(capsys):
     first = len(lines[1].split(names[0])[0] + names[0])
     assert lines[3][:first].endswith("12.3")
     assert lines[5] == "a note"
+
+
+def test_on_a_narrow_terminal_no_word_is_broken(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    names = ["fused", "scale 0.5", "scale 1", "scale 2"]
+    names += ["average of probabilities", "average of logits", "constant attention 0.5"]
+    display.print_table("IoU", ["class", *names], [["traffic sign", *[100.0] * 7], ["vegetation", *[12.3] * 7]])
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= 80
+    words = " ".join(lines).split()
+    assert {"probabilities", "attention", "logits"} <= set(words)
+    assert [line.split() for line in lines[-3:-1]] == [["traffic", "sign", *["100.0"] * 7], ["vegetation", *["12.3"] * 7]]
 
 
 def test_formatted_numbers_are_numbers_too(capsys):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from polyscale.cli.display import print_table, progress_bar, say
+from polyscale.cli.display import print_table, progress_bar, say, say_written
 from polyscale.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def audit_command(
     _write_page(place / "audit.html", found, folder, truth, data, precision, worst)
     for table in audit_tables(found, precision):
         print_table(*table)
-    say(f"written: {', '.join(str(path) for path in (*written, place / 'audit.html'))}")
+    say_written([*written, place / "audit.html"])
     if found.counts is None:
         say("no curve and no thresholds: the labels have no confidence maps; make them with autolabel --confidence")
     else:

@@ -70,6 +70,7 @@ def run_demo(out: Path, seed: int = 0, overrides: Sequence[str] = ()) -> tuple[P
     finally:
         display.close()
     if result.signal is not None:
+        say("give the same command again to continue")
         raise typer.Exit(128 + result.signal)
 
     val = open_data(data, "val")

@@ -8,9 +8,10 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = ["Bar", "Progress", "harmless", "open_bar", "print_table", "progress_bar", "say"]
+__all__ = ["Bar", "Progress", "harmless", "open_bar", "print_table", "progress_bar", "say", "say_written"]
 
 Progress = Callable[[int, int], None]
 """Called with (how many are done, how many in all)."""
@@ -172,6 +173,12 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def say_written(paths: Sequence[Path]) -> None:
+    """One line for each file, so that none wraps into the next."""
+    for path in paths:
+        say(f"written: {path}")
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], note: str = "") -> None:
     """Print a table on standard output: numbers to the right, floats with one decimal, None as a dash.
 
@@ -186,16 +193,30 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD)
     cells = [[_cell(value) for value in row] for row in rows]
-    for position, heading in enumerate(columns):
-        numeric = any(_is_number(row[position]) for row in cells)
-        table.add_column(escape(harmless(heading)), justify="right" if numeric else "left", overflow="fold")
-    for row in cells:
-        table.add_row(*row)
+    numeric = [any(_is_number(row[position]) for row in cells) for position in range(len(columns))]
+
+    def build(narrow: bool) -> Table:
+        """Narrow: headings of numbers take a line for each word. Names in the first column and numbers never break."""
+        table = Table(box=box.SIMPLE_HEAD, collapse_padding=narrow, pad_edge=not narrow)
+        for position, heading in enumerate(columns):
+            text = escape(harmless(heading))
+            number = numeric[position]
+            table.add_column(
+                text.replace(" ", "\n") if narrow and number else text, justify="right" if number else "left",
+                overflow="fold", no_wrap=position == 0 or (narrow and number),
+            )  # fmt: skip
+        for row in cells:
+            table.add_row(*row)
+        return table
+
     # A file or a pipe has no width of its own, and a table that is cut to 80 characters loses its numbers.
-    width = None if sys.stdout.isatty() else max(80, Console(width=10_000).measure(table).maximum)
-    console = Console(width=width)
+    table, unlimited = build(narrow=False), Console(width=10_000)
+    width = unlimited.measure(table).maximum
+    if sys.stdout.isatty() and width > Console().width:
+        table = build(narrow=True)
+        width = max(Console().width, unlimited.measure(table).minimum)
+    console = Console(width=max(80, width))
     with console.capture() as captured:
         console.print(harmless(title), style="bold", markup=False, highlight=False, soft_wrap=True)
         console.print(table)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polyscale.cli.display import print_table, progress_bar, say
+from polyscale.cli.display import print_table, progress_bar, say, say_written
 from polyscale.cli.options import (
     AdaptiveOption,
     CheckpointArgument,
@@ -129,7 +129,7 @@ def evaluate_command(
     finally:  # a full disk shall not cost the scores
         for table in evaluation.tables():
             print_table(*table)
-    say(f"written: {', '.join(str(path) for path in written)}")
+    say_written(written)
 
 
 def _write_report(folder: Path) -> list[Path]:

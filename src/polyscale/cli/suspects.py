@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polyscale.cli.display import print_table, progress_bar, say
+from polyscale.cli.display import print_table, progress_bar, say, say_written
 from polyscale.cli.options import (
     CheckpointArgument,
     DataArgument,
@@ -88,7 +88,7 @@ def suspects(
     for table in _tables(found, NUM_SHOWN):
         print_table(*table)
     say(f"{len(found.regions)} suspect regions in {len(found.images)} of {found.num_images} images")
-    say(f"written: {', '.join(str(path) for path in written)}")
+    say_written(written)
 
 
 def _told(number: int | None, total: int) -> str:

@@ -62,6 +62,8 @@ def train_command(
     finally:
         display.close()
     if result.signal is not None:
+        if not display.quiet:
+            say("continue with --resume")
         raise typer.Exit(128 + result.signal)
     if display.quiet:
         return

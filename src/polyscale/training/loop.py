@@ -177,7 +177,7 @@ class _Run:
                 self._save_state()
                 if self.main:
                     self._checkpoint("last", step // plan.steps_per_epoch, None)
-                self.listener.said(f"stopped after {step} steps and saved; continue with --resume")
+                self.listener.said(f"stopped after {step} steps and saved")
                 return True
             factor = learning_rate_factor(self.schedule, step, plan.total_steps, plan.steps_per_epoch)
             set_learning_rates(self.optimizer, factor)
