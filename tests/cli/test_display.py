@@ -107,7 +107,8 @@ def test_on_a_narrow_terminal_no_word_is_broken(capsys, monkeypatch):
     assert max(map(len, lines)) <= 80
     words = " ".join(lines).split()
     assert {"probabilities", "attention", "logits"} <= set(words)
-    assert [line.split() for line in lines[-3:-1]] == [["traffic", "sign", *["100.0"] * 7], ["vegetation", *["12.3"] * 7]]
+    rows = [line.split() for line in lines[-3:-1]]
+    assert rows == [["traffic", "sign", *["100.0"] * 7], ["vegetation", *["12.3"] * 7]]
 
 
 def test_formatted_numbers_are_numbers_too(capsys):

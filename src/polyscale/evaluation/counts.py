@@ -20,12 +20,11 @@ from polyscale.metrics import (
     THICKNESS_BINS,
     border_bins,
     calibration_counts,
-    confusion_matrix,
     thickness_bins,
     top_class,
 )
 
-__all__ = ["BOUNDARY_WIDTHS", "CONFIDENT", "LEVELS", "TEMPERATURES", "Counts", "Seen"]
+__all__ = ["BOUNDARY_WIDTHS", "CONFIDENT", "LEVELS", "TEMPERATURES", "Counts", "Seen", "sampled"]
 
 Array = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -43,8 +42,12 @@ NUM_BINS = 15
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0)
 """Temperatures that divide the logits of the network's own result, to see which calibrates it best."""
 
-MOST_PIXELS = 60_000
+MOST_PIXELS = 20_000
 """Pixels of an image on which the temperatures are tried: a regular grid of about so many."""
+
+LONGEST_MAP = 384
+"""Weights and confidences are kept at a whole fraction of the image's size, at most half of it, whose longer side is at
+most this: networks work on a grid of every fourth pixel, and finer maps would hold nothing more."""
 
 
 class Seen(NamedTuple):
@@ -53,7 +56,23 @@ class Seen(NamedTuple):
     classes: Tensor
     """(H, W) uint8 train ids."""
     confidence: Tensor | None = None
-    """(H, W), the probability of the class in [0, 1]; None where there is none."""
+    """The probability of the class in [0, 1], (H, W) or at the ``sampled`` pixels; None where there is none."""
+
+
+def sampled(x: Tensor) -> Tensor:
+    """The pixels whose weights and confidences are kept: the middle one of each square of k x k pixels.
+
+    Args:
+        x: (..., H, W); k is chosen by its size.
+
+    Returns:
+        (..., ceil(H / k), ceil(W / k)).
+    """
+    factor = max(2, -(-max(x.shape[-2:]) // LONGEST_MAP))
+    for dim in (-2, -1):
+        places = torch.arange(0, x.shape[dim], factor, device=x.device) + factor // 2
+        x = x.index_select(dim, places.clamp_max_(x.shape[dim] - 1))
+    return x
 
 
 class Counts:
@@ -111,7 +130,7 @@ class Counts:
         own = seen[self.rows[0]]
         thickness, border, valid = thickness_bins(labels), border_bins(labels), labels != IGNORE
         nothing = torch.full_like(labels, IGNORE)
-        large = torch.where(thickness == len(THICKNESS_BINS), labels, nothing)
+        large = labels.int() * 2 + (thickness == len(THICKNESS_BINS))
         pixels = self._table(labels, thickness, len(THICKNESS_BINS) + 1)
         border_pixels = self._table(labels, border, len(BORDER_BINS) + 1)
         self.sums["thickness_pixels"] += pixels
@@ -123,7 +142,6 @@ class Counts:
         matrices, image_thickness = [], []
         for k, row in enumerate(self.rows):
             classes, confidence = seen[row]
-            matrices.append(confusion_matrix(classes, labels, self.num_classes).cpu().numpy())
             guess = torch.where(valid, classes, nothing)
             near = border_bins(guess, BOUNDARY_WIDTHS)
             # One table of what is right serves thickness, border and the bands that truth and prediction share.
@@ -135,9 +153,13 @@ class Counts:
             shared = right.sum(1).cumsum(1).cumsum(2)[:, range(widths), range(widths)]
             bands = true_bands + self._table(guess, near, widths + 1).cumsum(1)[:, :widths]
             self.sums["boundary"][k] += np.stack([shared.T, (bands - shared).T], axis=1)
-            self.sums["large_confusion"][k] += confusion_matrix(classes, large, self.num_classes).cpu().numpy()
+            # So does one for the confusion of all pixels and of those of large objects.
+            confusion = self._table(guess, large, 512).reshape(self.num_classes, 256, 2)[:, : self.num_classes]
+            matrices.append(confusion.sum(2).T)
+            self.sums["large_confusion"][k] += confusion[:, :, 1].T
             if confidence is not None:
-                found = calibration_counts(confidence, classes, labels, NUM_BINS)
+                some = (classes, labels) if confidence.shape == labels.shape else (sampled(classes), sampled(labels))
+                found = calibration_counts(confidence, *some, NUM_BINS)
                 self.sums["reliability"][k] += found.cpu().numpy()
         if own.confidence is not None:
             self._add_levels(own.classes, own.confidence, labels)
@@ -204,12 +226,13 @@ class Counts:
         valid = truth != IGNORE
         some, truth = some[:, valid], truth[valid].long()
         some = some.clamp_min(torch.finfo(some.dtype).tiny).log().float()
-        best = top_class(some)[1].long()
+        highest, best = top_class(some)
+        some -= highest
+        behind = -some.gather(0, truth[None])[0]
         for t, temperature in enumerate(TEMPERATURES):
-            logs = (some / temperature).log_softmax(0)
-            confidence = logs.gather(0, best[None])[0].exp().clamp(0, 1)
-            counts = calibration_counts(confidence, best, truth, NUM_BINS)
-            loss = -logs.gather(0, truth[None])[0].double().sum() * 1024
+            total = (some / temperature).exp_().sum(0)  # in units of the best class, whose share is 1 / total
+            counts = calibration_counts(1 / total, best, truth, NUM_BINS)
+            loss = (behind / temperature + total.log()).double().sum() * 1024
             self.sums["temperature"][index % 2, t] += counts.cpu().numpy()
             self.sums["log_loss"][index % 2, t] += round(float(loss))
 

@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional
 
 from polyscale.data.png import write_index_png
-from polyscale.evaluation.counts import Seen
+from polyscale.evaluation.counts import Seen, sampled
 from polyscale.files import write_atomically
 from polyscale.labels import IGNORE
 from polyscale.pictures import error_map
@@ -27,10 +26,6 @@ from polyscale.views import View, resize
 __all__ = ["Gallery", "are_few", "encode_logits", "write_image", "write_thumbnail"]
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
-
-LONGEST_MAP = 384
-"""Weights and confidences are stored at a whole fraction of the image's size, at most half of it, whose longer side is
-at most this: networks work on a grid of every fourth pixel, and finer maps would hold nothing more."""
 
 THUMBNAIL = 192
 """Longer side of a thumbnail in pixels."""
@@ -105,8 +100,7 @@ def write_image(
         What a reader must know of them: how large the maps are, and of the logits grid and range.
     """
     height, width = image.shape[:2]
-    factor = max(2, -(-max(height, width) // LONGEST_MAP))
-    about: dict[str, Any] = {"map_size": [-(-height // factor), -(-width // factor)], "logits": {}}
+    about: dict[str, Any] = {"logits": {}}
     with write_atomically(folder / "photo.jpg") as temporary:
         Image.fromarray(image).save(temporary, "JPEG", quality=92, subsampling=0)
     if labels is not None:
@@ -114,9 +108,10 @@ def write_image(
     for name, (classes, confidence) in seen.items():
         write_index_png(folder / f"{name}.png", classes.cpu().numpy(), None)
         if confidence is not None:
-            _save(folder / f"confidence-{name}.png", _shrunk(confidence, factor))
+            kept = sampled(confidence) if confidence.shape == classes.shape else confidence
+            _save(folder / f"confidence-{name}.png", kept)
     for scale, weight in (weights or {}).items():
-        _save(folder / f"weight-{scale:g}.png", _shrunk(weight[0, 0], factor))
+        _save(folder / f"weight-{scale:g}.png", sampled(weight[0, 0]))
     shown = thinned(views or {}, (height, width))
     several = any(view.attention is not None and view.attention.shape[1] > 1 for view in shown.values())
     for scale, view in shown.items():
@@ -194,15 +189,8 @@ def _stacked(maps: Tensor) -> Array:
     return maps.flatten(0, 1).cpu().numpy()
 
 
-def _shrunk(values: Tensor, factor: int) -> Tensor:
-    """Means over squares of ``factor`` pixels, as bytes 0 to 255."""
-    values = values.float()
-    if factor > 1:
-        values = functional.avg_pool2d(values[None, None], factor, ceil_mode=True, count_include_pad=False)[0, 0]
-    return (values.clamp(0, 1) * 255).round().to(torch.uint8)
-
-
 def _save(path: Path, values: Tensor) -> None:
-    """Write a grey picture quickly: a report packs it once more."""
+    """Write a grey picture of values in [0, 1] quickly: a report packs it once more."""
+    levels = (values.float().clamp(0, 1) * 255).round().to(torch.uint8)
     with write_atomically(path) as temporary:
-        Image.fromarray(values.cpu().numpy()).save(temporary, "PNG", compress_level=1)
+        Image.fromarray(levels.cpu().numpy()).save(temporary, "PNG", compress_level=1)

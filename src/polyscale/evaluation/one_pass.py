@@ -25,6 +25,7 @@ from polyscale.evaluation.rows import (
     FUSED,
     FUSED_WITHOUT_FLIP,
     comparisons,
+    scale_row,
 )
 from polyscale.looker import Looker, see, weights_of
 from polyscale.metrics import SegmentationScores, top_class
@@ -74,7 +75,7 @@ class OnePass:
         kept: dict[str, Seen] = {}
         if len(self.rows) > 1:
             for row, scores in comparisons(views, self.model.method):
-                found = self._seen(scores, row == AVERAGE_PROBABILITIES)
+                found = self._seen(row, scores)
                 self.rows[row].update(found.classes, labels)
                 kept[row] = found
                 if row == AVERAGE_PROBABILITIES and self.flip:
@@ -87,18 +88,17 @@ class OnePass:
         del fused
         if self.flip:
             if FUSED_WITHOUT_FLIP in self.rows:
-                kept[FUSED_WITHOUT_FLIP] = self._seen(result, True)
+                kept[FUSED_WITHOUT_FLIP] = self._seen(FUSED_WITHOUT_FLIP, result)
                 self.rows[FUSED_WITHOUT_FLIP].update(kept[FUSED_WITHOUT_FLIP].classes, labels)
             mirrored, views, _ = self._look(name, images.flip(-1))
             if average is not None:
                 average = (average + average_probabilities(views)[0].flip(-1)) / 2
-                kept[AVERAGE_WITH_FLIP] = self._seen(average, True)
+                kept[AVERAGE_WITH_FLIP] = self._seen(AVERAGE_WITH_FLIP, average)
                 self.rows[AVERAGE_WITH_FLIP].update(kept[AVERAGE_WITH_FLIP].classes, labels)
             del views, average
             result = (result + mirrored.logits.softmax(1)[0].flip(-1)) / 2
-        self._count(name, result, labels)
+        kept[FUSED] = self._count(name, result, labels)
         if self.recording is not None:
-            kept[FUSED] = seen(result, probabilities=True)
             self.recording.add(index, name, as_rgb(sample.image), labels, kept, weights, result, grids)
 
     def _score_tiles(self, name: str, pixels: np.ndarray[Any, np.dtype[np.uint8]], labels: Tensor) -> None:
@@ -119,17 +119,20 @@ class OnePass:
     def _calibrated(self) -> bool:
         return "calibration" in self.rows[FUSED].state()
 
-    def _count(self, name: str, scores: Tensor, labels: Tensor) -> None:
-        """Add the network's own result; probabilities are read only where calibration is measured."""
-        classes = None if self._calibrated and not self.keep else top_class(scores)[1]
-        self.rows[FUSED].update(scores if self._calibrated or classes is None else classes, labels)
-        if classes is not None:
-            for keep in self.keep:
-                keep(name, classes)
+    def _count(self, name: str, scores: Tensor, labels: Tensor) -> Seen:
+        """Add the network's own result; probabilities are needed only where calibration is measured or recorded."""
+        best, classes = top_class(scores)
+        self.rows[FUSED].update(classes, labels, best if self._calibrated else None)
+        for keep in self.keep:
+            keep(name, classes)
+        return Seen(classes, best)
 
-    def _seen(self, scores: Tensor, probabilities: bool) -> Seen:
-        """The best class of each pixel; how sure it is only where that is recorded."""
-        return Seen(top_class(scores)[1]) if self.recording is None else seen(scores, probabilities)
+    def _seen(self, row: str, scores: Tensor) -> Seen:
+        """The best class of each pixel; how sure it is only where a report shows that."""
+        average = row == AVERAGE_PROBABILITIES
+        if self.recording is None or not (average or row in map(scale_row, self.scales)):
+            return Seen(top_class(scores)[1])
+        return seen(scores, average)
 
     def _look(self, name: str, images: Tensor) -> tuple[Fused, Views, Views]:
         """The network's own result, the view of each scale at its input's size, and as fusion left it."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from polyscale.attention import AttentionOverViews
 from polyscale.errors import UserError
-from polyscale.evaluation.counts import BOUNDARY_WIDTHS, CONFIDENT, TEMPERATURES, Counts, Seen
+from polyscale.evaluation.counts import BOUNDARY_WIDTHS, CONFIDENT, TEMPERATURES, Counts, Seen, sampled
 from polyscale.evaluation.gallery import Gallery, are_few, remove, write_image, write_thumbnail
 from polyscale.evaluation.rows import AVERAGE_PROBABILITIES, FUSED, ORACLE, scale_row
 from polyscale.files import check_folder, write_atomically
@@ -36,9 +36,12 @@ Array = np.ndarray[Any, Any]
 
 
 def seen(scores: Tensor, probabilities: bool) -> Seen:
-    """The best class of each pixel and its probability, from logits or probabilities (C, H, W)."""
+    """The best class of each pixel, its probability at the ``sampled`` ones; from logits or probabilities (C, H, W)."""
     best, classes = top_class(scores)
-    return Seen(classes, best if probabilities else (best - scores.logsumexp(0)).exp().clamp(0, 1))
+    if probabilities:
+        return Seen(classes, sampled(best))
+    some = sampled(scores).float()
+    return Seen(classes, 1 / (some - some.amax(0)).exp_().sum(0))
 
 
 def fusion_of(model: MultiScale) -> str:
