@@ -1,6 +1,5 @@
 """Label Studio's JSON of tasks: polygons in percent of the image's sides."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -9,6 +8,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 
 from polyscale.data.annotations.shapes import Annotated, Order, Shape, ShapesData, polygon_shape
+from polyscale.data.annotations.streamed_json import read_json
 from polyscale.data.images import image_size
 from polyscale.data.items import DataError
 from polyscale.errors import UserError
@@ -70,10 +70,7 @@ class LabelStudioData(ShapesData):
 
 
 def _tasks(path: Path) -> list[Any]:
-    try:
-        tasks = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
-        raise UserError(f"{path} is no readable JSON file; export it again") from None
+    tasks = read_json(path)
     if not isinstance(tasks, list) or not tasks or not all(isinstance(task, dict) for task in tasks):
         raise UserError(f"{path} is no list of tasks; export it from Label Studio as JSON")
     return tasks

@@ -1,6 +1,5 @@
 """LabelMe: a JSON file an image, beside it."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from polyscale.data.annotations.shapes import Annotated, Order, Shape, ShapesData, polygon_shape
+from polyscale.data.annotations.streamed_json import read_json
 from polyscale.data.items import DataError
 from polyscale.errors import UserError
 from polyscale.files import check_name, walk_files
@@ -71,10 +71,7 @@ class LabelMeData(ShapesData):
 
 def _read(path: Path) -> dict[str, Any] | None:
     """The content of a LabelMe file; None where it is another JSON file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
-        raise UserError(f"{path} is no readable JSON file; export it again or remove it") from None
+    content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list) or "imagePath" not in content:
         return None
     return content
