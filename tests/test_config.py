@@ -289,7 +289,8 @@ def test_messages_speak_of_yaml_and_not_of_python():
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])
-def test_a_folder_that_is_a_file_is_told(tmp_path, place):
+def test_a_folder_that_is_a_file_is_told(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file is a file; choose a folder"):
         check_folder(tmp_path / place)

@@ -1,10 +1,12 @@
 """One process a folder, whatever becomes of the others."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,6 +159,24 @@ def test_a_walk_leaves_closed_and_marked_folders_out(tmp_path):
     touch(tmp_path, "a.png", "out/b.png", "labels/autolabel.json", "labels/masks/c.png", "more/d.png")
     found = walk_files(tmp_path, (".png",), closed=[(tmp_path / "out").resolve()], unless="autolabel.json")
     assert list(found) == ["a.png", "more/d.png"]
+
+
+def test_a_folder_that_may_not_be_read_is_told_and_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.png").touch()
+    look = os.scandir
+
+    def scandir(path: str) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)  # root may read every folder
+    with pytest.raises(UserError, match=r"cannot read the folder .*closed: Permission denied; change its permissions"):
+        list(walk_files(tmp_path))
+    assert list(walk_files(tmp_path / "none")) == []
 
 
 def test_what_a_killed_process_left_long_ago_is_removed(tmp_path: Path) -> None:

@@ -159,9 +159,12 @@ def walk_files(
         suffixes: in lower case, such as ``.png``; only files that end so. None are all.
         closed: folders that are not searched, resolved.
         unless: a folder that holds a file of this name is not searched.
+
+    Raises:
+        UserError: a folder may not be read.
     """
     base, endings = str(folder), tuple(suffixes)
-    for here, folders, names in os.walk(base, followlinks=True):
+    for here, folders, names in os.walk(base, onerror=_refuse_closed, followlinks=True):
         if unless in names or (closed and Path(here).resolve() in closed):
             folders.clear()
             continue
@@ -171,6 +174,14 @@ def walk_files(
         for name in sorted(names):
             if not name.startswith(".") and (not endings or name.lower().endswith(endings)):
                 yield prefix + name
+
+
+def _refuse_closed(error: OSError) -> None:
+    """What is in a folder that may not be read would be left out without a word."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise UserError(
+            f"cannot read the folder {error.filename}: {error.strerror or error}; change its permissions or move it"
+        ) from None
 
 
 def _leads_back(base: str, here: str, name: str) -> bool:

@@ -59,7 +59,7 @@ def read_yaml(path: str | Path) -> Any:
     except FileNotFoundError:
         raise UserError(f"no such file: {path}") from None
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+        raise UserError(f"cannot read {path}: {error.strerror or error}; name a file that you may read") from None
     except UnicodeDecodeError:
         raise UserError(f"cannot read {path}: it is not text in UTF-8; save it as UTF-8") from None
     return parse_yaml(text, str(path))

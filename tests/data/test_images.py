@@ -1,8 +1,10 @@
+import errno
 import os
 import struct
 import threading
 import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -241,6 +243,18 @@ def test_a_tiff_beyond_pillows_limit_is_read(tmp_path, monkeypatch, options):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_an_image_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (2, 2)).save(path)
+
+    def refuse(*_args, **_options):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)  # root may read every file
+    with pytest.raises(UserError, match=r"a\.png may not be read: permission denied; change its permissions"):
+        read_image(path)
+
+
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.png")
     for read in (read_image, image_size, read_mask):

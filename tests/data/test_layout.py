@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from polyscale.data.images import IMAGE_SUFFIXES
@@ -160,6 +162,14 @@ def test_a_split_file_that_is_no_text_is_refused(tmp_path):
     touch(tmp_path, "images/a.jpg", "masks/a.png")
     (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00a")
     with pytest.raises(UserError, match=r"cannot read the split file .*list\.txt"):
+        list_items(tmp_path, "images/{name}", None, None, tmp_path / "list.txt")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system knows no named pipes")
+def test_a_pipe_in_place_of_a_split_file_is_not_waited_for(tmp_path):
+    touch(tmp_path, "images/a.jpg", "masks/a.png")
+    os.mkfifo(tmp_path / "list.txt")
+    with pytest.raises(UserError, match=r"cannot read the split file .*list\.txt: it is no regular file"):
         list_items(tmp_path, "images/{name}", None, None, tmp_path / "list.txt")
 
 

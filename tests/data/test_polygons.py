@@ -28,6 +28,15 @@ def test_what_is_traced_is_filled_to_the_same_pixels(mask):
         assert sum(area(ring) for ring in region) == filled.sum()
 
 
+@pytest.mark.parametrize("at_once", [1, 7, 64])
+def test_crossings_are_counted_in_parts(monkeypatch, at_once):
+    rings = [RNG.uniform(-5, 45, (count, 2)) for count in (3, 60, 300)]
+    whole = fill(rings, 30, 40)
+    monkeypatch.setattr("polyscale.data.polygons._AT_ONCE", at_once)
+    np.testing.assert_array_equal(fill(rings, 30, 40), whole)
+    assert not fill([np.zeros((0, 2))], 3, 4).any()
+
+
 def test_a_ring_holds_its_turning_points_only():
     mask = np.zeros((5, 6), bool)
     mask[1:4, 2:5] = True

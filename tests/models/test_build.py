@@ -1,5 +1,6 @@
 """The four methods behind one call, and one-file checkpoints."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,18 @@ def test_bad_checkpoints_are_one_line_that_names_the_file(tmp_path: Path) -> Non
         message = str(caught.value)
         assert str(path) in message, name
         assert "\n" not in message, name
+
+
+def test_a_checkpoint_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.safetensors"
+    save_checkpoint(path, build(), SPACE)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)  # root may read every file
+    with pytest.raises(UserError, match=r"m\.safetensors may not be read: permission denied; change its permissions"):
+        read_metadata(path)
 
 
 def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

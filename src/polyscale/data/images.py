@@ -173,6 +173,8 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
         raise
     except FileNotFoundError:
         raise DataError(f"no such image file: {path}") from None
+    except PermissionError:
+        raise DataError(f"{path} may not be read: permission denied; change its permissions or remove it") from None
     except MemoryError:
         raise DataError(f"{path} does not fit into memory; cut it into parts or make it smaller") from None
     except UnidentifiedImageError:

@@ -147,12 +147,7 @@ def read_split_file(path: Path, root: Path, images: Mapping[str, Path], masks: M
         UserError: the file is missing, empty or not text, a line names nothing that exists or a file that
             ``check_name`` refuses, or an image is listed twice.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise UserError(f"no such split file: {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the split file {path}: {error}") from None
+    lines = _read_lines(path)
     names = {image: name for name, image in images.items()}
     items: dict[str, Item] = {}
     lost: list[str] = []
@@ -237,6 +232,18 @@ def first_three(names: Sequence[object]) -> str:
     """Up to three names and how many more there are, for messages."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(str(name) for name in names[:3]) + more
+
+
+def _read_lines(path: Path) -> list[str]:
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise UserError(f"cannot read the split file {path}: it is no regular file; replace or remove it")
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise UserError(f"no such split file: {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise UserError(f"cannot read the split file {path}: {reason}; replace it or change its permissions") from None
 
 
 def _without_comment(line: str) -> str:

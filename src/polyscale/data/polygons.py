@@ -17,6 +17,9 @@ Ring = np.ndarray[Any, np.dtype[np.float64]]
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
+_AT_ONCE = 1_000_000
+"""Crossings of edges and rows that are in memory; a polygon of many corners in a high image has any number."""
+
 
 def fill(rings: Iterable[Any], height: int, width: int) -> Mask:
     """The pixels whose centres lie inside an odd number of rings.
@@ -50,14 +53,14 @@ def _toggle(toggles: np.ndarray[Any, Any], starts: Ring, ends: Ring) -> None:
     first = np.clip(np.ceil(low - 0.5), 0, height).astype(np.int64)
     last = np.clip(np.ceil(high - 0.5), 0, height).astype(np.int64)
     counts = np.maximum(last - first, 0)
-    edges = np.repeat(np.arange(len(starts)), counts)
-    rows = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + first[edges]
-    if not len(rows):
-        return
-    (x0, y0), (x1, y1) = starts[edges].T, ends[edges].T
-    x = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
-    columns = np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
-    np.bitwise_xor.at(toggles, (rows, columns), 1)
+    cuts = np.searchsorted(np.cumsum(counts), np.arange(_AT_ONCE, counts.sum(), _AT_ONCE))
+    for some in np.split(np.arange(len(counts)), cuts):
+        edges, before = np.repeat(some, counts[some]), np.cumsum(counts[some]) - counts[some]
+        rows = np.arange(len(edges)) - np.repeat(before, counts[some]) + first[edges]
+        (x0, y0), (x1, y1) = starts[edges].T, ends[edges].T
+        x = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
+        columns = np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
+        np.bitwise_xor.at(toggles, (rows, columns), 1)
 
 
 def trace(mask: Mask) -> list[list[Ring]]:

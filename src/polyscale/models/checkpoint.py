@@ -105,8 +105,11 @@ def read_metadata(path: str | Path) -> Metadata:
 
         return _metadata(read_onnx_facts(path), path)
     try:
+        path.open("rb").close()  # safetensors tells a file that may not be read as one that is not there
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
+    except PermissionError:
+        raise UserError(f"{path} may not be read: permission denied; change its permissions") from None
     except (SafetensorError, OSError) as error:
         if path.suffix.lower() in (".yaml", ".yml"):
             raise UserError(f"{path} is a YAML file; name the .safetensors file that training wrote") from None

@@ -80,11 +80,11 @@ def undamaged(what: str | Path) -> Iterator[None]:
     """Whatever fails while the files of an evaluation are read or shown is a file that says what no evaluation says.
 
     Raises:
-        UserError: in place of any other error.
+        UserError: in place of any other error but that of memory or permission.
     """
     try:
         yield
-    except (UserError, MemoryError):
+    except (UserError, MemoryError, PermissionError):
         raise
     except Exception as error:  # a wrong value can fail in any way
         told = " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -192,6 +192,28 @@ def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
     assert peak < path.stat().st_size / 4 < 1_200_000
 
 
+def test_one_endless_value_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("polyscale.data.annotations.streamed_json._BLOCK", 1 << 10)
+    monkeypatch.setattr("polyscale.data.annotations.streamed_json._LONGEST", 1 << 14)
+    path = tmp_path / "a.json"
+    with path.open("wb") as file:
+        file.write(b'{"info": "')
+        file.truncate(1 << 24)
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"a\.json is no complete JSON file: a value of more than 16,384 characters"):
+        CocoData(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+def test_spaces_between_values_are_passed_over_in_any_number(tmp_path, monkeypatch):
+    monkeypatch.setattr("polyscale.data.annotations.streamed_json._BLOCK", 7)
+    path = dataset(tmp_path, [{"category_id": 3, "segmentation": SQUARE}])
+    path.write_text(path.read_text().replace(",", " \n\t  \r , \n\t    "))
+    assert len(CocoData(path)) == 1
+
+
 def test_holes_survive_as_bridged_polygons_and_as_run_lengths(tmp_path):
     mask = np.ones((8, 10), bool)
     mask[2:5, 3:7] = False

@@ -1,6 +1,7 @@
 """YOLO, LabelMe and CVAT."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -136,6 +137,20 @@ def cvat(root, regions, meta=LABELS, image='name="a.png" width="10" height="8"')
 POINTS = "2,1;6,1;6,5;2,5"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system knows no named pipes")
+def test_a_pipe_among_labelme_files_is_not_waited_for(tmp_path):
+    labelme(tmp_path, {"label": "a", "points": SQUARE})
+    os.mkfifo(tmp_path / "b.json")
+    with pytest.raises(UserError, match=r"b\.json is no regular file"):
+        LabelMeData(tmp_path)
+
+
+def test_a_json_file_that_is_too_large_to_be_read_whole_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("polyscale.data.annotations.streamed_json._LARGEST", 10)
+    with pytest.raises(UserError, match=r"a\.json has 0 MB, more than can be read at once; export it in parts"):
+        LabelMeData(labelme(tmp_path, {"label": "a", "points": SQUARE}))
+
+
 def test_cvat_regions_become_labels(tmp_path):
     region = f'<polygon label="car" points="{POINTS}" z_order="0"/>'
     data = CvatData(cvat(tmp_path, region))
@@ -209,6 +224,12 @@ def test_a_corner_out_of_reach_is_told(tmp_path, far):
     shape = {"label": "car", "points": [*SQUARE, (far, 2)]}
     with pytest.raises(UserError, match=r"shape 1: a (corner lies .* pixels away|polygon is a list of pairs)"):
         LabelMeData(labelme(tmp_path, shape)).read_labels(0)
+
+
+def test_cvat_elements_in_elements_without_end_are_refused(tmp_path):
+    (tmp_path / "a.xml").write_text("<a>" * 100_000)
+    with pytest.raises(UserError, match=r"a\.xml nests elements too deeply"):
+        CvatData(tmp_path / "a.xml")
 
 
 @pytest.mark.parametrize("encoding", ["uts-8", "utf-7", "rot13"])

@@ -19,6 +19,7 @@ from polyscale.files import check_name
 
 __all__ = ["CvatData", "rows_of"]
 
+_DEEPEST = 50
 _REGIONS = ("polygon", "box", "mask", "polyline", "points", "ellipse", "cuboid", "skeleton")
 
 
@@ -97,7 +98,7 @@ class _Parsed:
             with path.open("rb") as file:
                 parser.ParseFile(file)
         except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+            raise UserError(f"cannot read {path}: {error.strerror or error}; name a file that you may read") from None
         except UserError:
             raise
         except (expat.ExpatError, LookupError, ValueError) as error:  # the latter of unknown encodings
@@ -108,6 +109,8 @@ class _Parsed:
 
     def _start(self, name: str, values: dict[str, str]) -> None:
         self._inside.append(name)
+        if len(self._inside) > _DEEPEST:
+            raise UserError(f"{self._path} nests elements too deeply for annotations; export it again")
         self._text = ""
         if name == "image":
             try:

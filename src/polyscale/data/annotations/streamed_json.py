@@ -1,15 +1,46 @@
 """Reading a large JSON object piece by piece: memory grows with its largest item and not with the file."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 from polyscale.errors import UserError
 
-__all__ = ["stream_object"]
+__all__ = ["read_json", "stream_object"]
+
+_LONGEST = 1 << 26
+"""Characters of one value of a file that is read piece by piece."""
+
+_LARGEST = 1 << 28
+"""Bytes of a file that is read whole."""
 
 _BLOCK = 1 << 20
+_NO_SPACE = re.compile(r"[^ \t\r\n]")
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds, which is read whole.
+
+    Raises:
+        UserError: it cannot be read, is no JSON file, or is too large to be held in memory.
+    """
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise UserError(f"{path} is no regular file; replace or remove it")
+    try:
+        if (size := path.stat().st_size) > _LARGEST:
+            raise UserError(f"{path} has {size / 1e6:,.0f} MB, more than can be read at once; export it in parts")
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}; check the file and its permissions") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is no readable JSON file: it is not UTF-8 text; export it again") from None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise UserError(f"{path} is no readable JSON file: {reason}; export it again or remove it") from None
 
 
 def stream_object(path: Path, arrays: frozenset[str]) -> Iterator[tuple[str, Any]]:
@@ -30,7 +61,7 @@ def stream_object(path: Path, arrays: frozenset[str]) -> Iterator[tuple[str, Any
             yield from _members(_Reader(file), arrays)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UserError(f"cannot read {path}: {reason}") from None
+        raise UserError(f"cannot read {path}: {reason}; check the file and its permissions") from None
     except RecursionError:
         raise UserError(f"{path} nests lists too deeply for annotations") from None
     except _Damaged as error:
@@ -79,9 +110,9 @@ class _Reader:
     def peek(self) -> str:
         """The next character that is no space; empty at the end."""
         while True:
-            while self._at < len(self._text) and self._text[self._at] in " \t\r\n":
-                self._at += 1
-            if self._at < len(self._text) or not self._more():
+            found = _NO_SPACE.search(self._text, self._at)
+            self._at = len(self._text) if found is None else found.start()
+            if found is not None or not self._more():
                 return self._text[self._at : self._at + 1]
 
     def expect(self, character: str) -> None:
@@ -106,7 +137,10 @@ class _Reader:
 
     def _more(self) -> bool:
         """Read on; twice as much each time, so that a long value is not tried again for every block."""
-        block = self._file.read(max(_BLOCK, len(self._text) - self._at))
+        kept = len(self._text) - self._at
+        if kept > _LONGEST:
+            raise _Damaged(f"a value of more than {_LONGEST:,} characters", self._before + self._at)
+        block = self._file.read(max(_BLOCK, kept))
         self._before += self._at
         self._text, self._at = self._text[self._at :] + block, 0
         return bool(block)
