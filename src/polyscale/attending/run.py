@@ -1,4 +1,4 @@
-"""From a trained network to one that knows which scale to trust: look, learn, judge, write."""
+"""Learns which scale to trust for a trained network: look, learn, judge, write."""
 
 import contextlib
 import copy

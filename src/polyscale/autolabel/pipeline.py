@@ -50,7 +50,7 @@ class Looked(NamedTuple):
 
 @dataclass
 class Timing:
-    """Where the time of this process went, in seconds."""
+    """Seconds that this process spent on each kind of work."""
 
     total: float = 0.0
     network: float = 0.0

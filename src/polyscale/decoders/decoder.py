@@ -69,7 +69,7 @@ class DecoderConfig(Config):
     ocr_pyramid: bool = False
     """ocr: put the pyramid in front, on the maps that are joined."""
     pyramid: Literal["aspp", "dpc"] = "aspp"
-    """DeepLab and ``ocr_pyramid``: what stands on the coarsest map, ASPP or the dense prediction cell."""
+    """DeepLab and ``ocr_pyramid``: the module on the coarsest map, ASPP or the dense prediction cell."""
     aspp_channels: int = Field(default=256, ge=8)
     """DeepLab and ``ocr_pyramid``: channels of each branch of the pyramid, and of DeepLab's segmentation heads."""
     aspp_rates: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(6, 12, 18), min_length=1)

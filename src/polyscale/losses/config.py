@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator,
 from torch import Tensor
 
 from polyscale.config import Config
+from polyscale.errors import nearest
 from polyscale.losses.bce import bce
 from polyscale.losses.cross_entropy import cross_entropy
 from polyscale.losses.dice import dice
@@ -40,7 +41,8 @@ LOSSES: dict[str, Loss] = {
 
 def _is_loss(name: str) -> str:
     if name not in LOSSES and ":" not in name:
-        raise ValueError(f"must be one of {', '.join(LOSSES)}, or a function of yours as module:name")
+        known = f"{', '.join(LOSSES)}{nearest(name, LOSSES)}"
+        raise ValueError(f"must be one of {known}, or a function of yours as module:name")
     return name
 
 

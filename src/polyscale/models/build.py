@@ -1,4 +1,4 @@
-"""From configuration to network: ``multiscale.method`` alone decides how scales are combined."""
+"""Builds a network from its configuration: ``multiscale.method`` alone decides how scales are combined."""
 
 from typing import Literal
 
