@@ -140,11 +140,12 @@ class Decoded(NamedTuple):
 class Decoder(nn.Module, ABC):
     """Maps to features and logits.
 
-    A decoder of your own subclasses this and is named in the recipe by its import path. It is made with the keyword
-    arguments ``channels`` and ``strides`` (of the backbone's maps, fine to coarse), ``num_classes`` (C), and what
-    stands under ``options``. It sets ``feature_channels``. Its ``forward`` takes maps of any size, also of one pixel,
-    and gives features and logits on the grid of one of the maps. It neither resizes logits to the image nor applies a
-    softmax.
+    Every decoder is made with the keyword arguments ``channels`` and ``strides`` (of the backbone's maps, fine to
+    coarse) and ``num_classes`` (C). Those of the package also get ``config``. A decoder of your own subclasses this and
+    is named in the recipe by its import path; it also gets the keys under ``options``.
+
+    A decoder sets ``feature_channels``. Its ``forward`` takes maps of any size, also of one pixel, and gives features
+    and logits on the grid of one of the maps. It neither resizes logits to the image nor applies a softmax.
 
     Attributes:
         feature_channels: F, channels of ``Decoded.features``.
