@@ -44,7 +44,7 @@ Work = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class AttendResult:
-    """How it ended."""
+    """Result of the run."""
 
     network: MultiScale
     """The network to use: with the attention where it beats averaging, else the average of the same scales."""

@@ -145,7 +145,7 @@ def look(
 def _look(
     teacher: Teacher, images: Sequence[Loaded], wanted: Collection[str], timing: Timing
 ) -> Iterator[Looked | Failure]:
-    """What the teacher says of the wanted images of a batch."""
+    """The teacher's output for the wanted images of a batch."""
     if not any(image.name in wanted for image in images):
         return
     started = time.perf_counter()

@@ -49,7 +49,7 @@ DECODERS = {
 
 
 class DecoderConfig(Config):
-    """Which decoder, and its sizes. A key that the chosen kind does not read is refused."""
+    """The decoder and its sizes. A key that the chosen kind does not read is refused."""
 
     kind: Annotated[str, name_or_import_path("decoder", DECODERS)] = "light"
     """``light`` (feature pyramid with few channels), ``ocr`` (object-contextual representations), ``deeplabv3``,
@@ -127,10 +127,10 @@ def _keys(kind: str, ocr_pyramid: bool, pyramid: str) -> tuple[str, ...]:
 
 
 class Decoded(NamedTuple):
-    """What a decoder makes of one image, all on the decoder's grid."""
+    """Output of a decoder for one image, all on the decoder's grid."""
 
     features: Tensor
-    """What the class logits and the scale attention are read from, (N, F, h, w)."""
+    """Features from which the class logits and the scale attention are computed, (N, F, h, w)."""
     logits: Tensor
     """Class logits, (N, C, h, w)."""
     aux: Tensor | None = None
