@@ -31,7 +31,9 @@ $(INSTALLED): pyproject.toml
 	@$(RUN) pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) || { \
 		echo "error: $(PYTHON) cannot make a virtual environment; install its venv module (on Debian and Ubuntu: the" \
 			"package python3-venv), or name another interpreter with: make setup PYTHON=..." >&2; exit 2; }
-	$(RUN) pip install --quiet $(PIP_ARGS) -e ".[dev,lite]"
+	@echo "Installing into $(VENV). On Linux, PyTorch with CUDA is about 3 GB. Its build for CPUs is about 200 MB:" \
+		"README.md says how PIP_ARGS chooses it."
+	$(RUN) pip install $(PIP_ARGS) -e ".[dev,lite]"
 	@touch $@
 
 demo: setup

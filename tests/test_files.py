@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from polyscale.errors import UserError
-from polyscale.files import check_name, inside, locked, walk_files, write_atomically
+from polyscale.files import check_name, inside, locked, refuse_address, walk_files, write_atomically
 
 fcntl = pytest.importorskip("fcntl")
 
@@ -188,3 +188,11 @@ def test_what_a_killed_process_left_long_ago_is_removed(tmp_path: Path) -> None:
     with write_atomically(tmp_path / "c.txt") as temporary:
         temporary.write_text("c")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([new.name, other.name, "c.txt"])
+
+
+@pytest.mark.parametrize("given", ["https://example.com/a.jpg", Path("https://example.com/a.jpg")])
+def test_an_address_is_told_whole_also_where_a_path_lost_a_slash(given):
+    with pytest.raises(UserError, match="^https://example.com/a.jpg is an address"):
+        refuse_address(given)
+    refuse_address("C:/images/a.jpg")
+    refuse_address("images/a.jpg")

@@ -299,7 +299,9 @@ def refuse_address(given: str | Path) -> None:
     Raises:
         UserError: it begins like ``https://``.
     """
-    if re.match(r"[a-z][a-z+.-]*:/", str(given), re.IGNORECASE):
+    # A path has lost the second slash. One letter and a colon are a drive.
+    if found := re.match(r"([a-z][a-z+.-]+:)//?", str(given), re.IGNORECASE):
         raise UserError(
-            f"{given} is an address, and nothing is fetched from the internet; download it and name the file"
+            f"{found[1]}//{str(given)[found.end() :]} is an address, and nothing is fetched from the internet; "
+            "download it and name the file"
         )

@@ -28,7 +28,7 @@ class LabelClass(Config):
     """One class: its name, its colour (R, G, B in 0..255), and the dataset ids that mean it."""
 
     name: str
-    """What tables and legends call it."""
+    """Its name in tables and legends."""
     color: tuple[int, int, int]
     """Red, green and blue, 0 to 255; how it is drawn, and what colour-coded masks hold."""
     ids: tuple[int, ...] = ()
@@ -85,7 +85,7 @@ class LabelSpace(Config):
     """
 
     name: str = "custom"
-    """What messages call the label space."""
+    """Name of the label space in messages."""
     classes: tuple[LabelClass, ...] = Field(min_length=1, max_length=255)
     """The classes in the order of their train ids."""
     ignore_ids: tuple[int, ...] = ()

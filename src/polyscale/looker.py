@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 
 class Looked(NamedTuple):
-    """What a network says of a batch."""
+    """A network's output for a batch."""
 
     probabilities: Tensor
     """(N, C, H, W) float32 in [0, 1]."""
@@ -33,7 +33,7 @@ class Looked(NamedTuple):
 
 
 class Classified(NamedTuple):
-    """What a network says of a batch, without the probabilities of all classes."""
+    """A network's output for a batch, without the probabilities of all classes."""
 
     labels: Tensor
     """The most probable class, (N, H, W) uint8."""
@@ -258,7 +258,7 @@ def _joined(weights: Sequence[dict[float, Tensor]]) -> dict[float, Tensor]:
 
 
 def not_finite() -> UserError:
-    """What to tell of a result that is not finite."""
+    """Message for a result that is not finite."""
     return UserError(
         "the network's output is not finite: its training diverged, the checkpoint is damaged or fp16 overflowed; "
         "try an earlier checkpoint, bf16 or fp32"

@@ -92,7 +92,7 @@ def _from_meminfo() -> int | None:
 
 
 def _left_of(limit: str, used: str, cache: str) -> int | None:
-    """What a control group leaves; pages of files that nobody uses can be had as well."""
+    """Memory that a control group leaves; pages of files that nobody uses count as free."""
     try:
         most = Path(limit).read_text(encoding="ascii").strip()
         if most == "max":

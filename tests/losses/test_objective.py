@@ -207,6 +207,11 @@ def test_an_unknown_loss_is_named_once(where):
     assert ";" not in str(error.value)
 
 
+def test_a_misspelt_loss_has_the_right_name_beside_it():
+    with pytest.raises(UserError, match=r"lovasz \(did you mean 'focal'\?\), or a function"):
+        validate(LossConfig, {"main": "focall"})
+
+
 FOREIGN = """
 def mean_error(logits, labels, weights):
     assert labels.shape == weights.shape == logits[:, 0].shape

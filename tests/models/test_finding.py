@@ -29,6 +29,11 @@ def test_a_runs_folder_stands_for_its_best_network(run: Path) -> None:
     assert find_network(run / "last.safetensors") == run / "last.safetensors"
 
 
+def test_an_address_is_no_missing_file() -> None:
+    with pytest.raises(UserError, match="^https://example.com/net.safetensors is an address"):
+        find_network(Path("https://example.com/net.safetensors"))
+
+
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a folder without a network"):
         find_network(tmp_path)

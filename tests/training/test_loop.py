@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from campaign.sound import recipe_values
 from safetensors.torch import load_file
 
 from polyscale.config import dump_yaml, read_yaml, validate
@@ -52,6 +53,20 @@ class StopAfter(Listener):
     def stepped(self, step: int, loss: float) -> None:
         if step == self.step:
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def stopped_run(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the recipe that a signal stopped after three steps; copy it."""
+    out = tmp_path_factory.mktemp("stopped")
+    train(validate(ExperimentConfig, recipe_values(squares)), out, listener=StopAfter(3))
+    return out
+
+
+@pytest.fixture
+def stopped(stopped_run: Path, tmp_path: Path) -> Path:
+    """A copy of that run, to be changed and continued."""
+    return Path(shutil.copytree(stopped_run, tmp_path / "stopped"))
 
 
 def test_what_a_run_leaves(whole_run: Path, config: ExperimentConfig) -> None:
@@ -118,33 +133,28 @@ def test_resume_where_there_is_nothing_starts(config: ExperimentConfig, tmp_path
     assert result.steps == 1
 
 
-def test_an_existing_run_is_not_overwritten(config: ExperimentConfig, tmp_path: Path) -> None:
-    train(config, tmp_path, listener=StopAfter(1))
+def test_an_existing_run_is_not_overwritten(config: ExperimentConfig, stopped: Path) -> None:
     with pytest.raises(UserError, match="--resume"):
-        train(config, tmp_path)
+        train(config, stopped)
 
 
-def test_another_configuration_cannot_continue(
-    recipe: dict[str, Any], config: ExperimentConfig, tmp_path: Path
-) -> None:
-    train(config, tmp_path, listener=StopAfter(1))
+def test_another_configuration_cannot_continue(recipe: dict[str, Any], stopped: Path) -> None:
     with pytest.raises(UserError, match=r"another configuration \(augment\.crop \[24, 32\], now \[16, 16\]\)"):
-        train(variant(recipe, augment__crop=[16, 16]), tmp_path, resume=True)
+        train(variant(recipe, augment__crop=[16, 16]), stopped, resume=True)
 
 
-def test_a_damaged_state_is_named(config: ExperimentConfig, tmp_path: Path) -> None:
-    train(config, tmp_path, listener=StopAfter(1))
-    (tmp_path / "last.safetensors").unlink()  # as after a kill
-    state = tmp_path / "resume.pt"
+def test_a_damaged_state_is_named(config: ExperimentConfig, stopped: Path) -> None:
+    (stopped / "last.safetensors").unlink()  # as after a kill
+    state = stopped / "resume.pt"
     for content in (b"PK nothing", b"", state.read_bytes()[:-9]):
         state.write_bytes(content)
         with pytest.raises(UserError, match=r"resume\.pt cannot be read \([^.]*\); remove it"):
-            train(config, tmp_path, resume=True)
+            train(config, stopped, resume=True)
         with pytest.raises(UserError, match="holds a run already"):
-            train(config, tmp_path)
-    (tmp_path / "last.safetensors").write_bytes(b"")
+            train(config, stopped)
+    (stopped / "last.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match=r"resume\.pt cannot be read \([^.]*\); choose another --out"):
-        train(config, tmp_path, resume=True)
+        train(config, stopped, resume=True)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -223,7 +233,7 @@ def test_an_error_ends_the_process_though_loaders_run(squares: Path, recipe: dic
     recipe["sampling"]["fraction"] = 0
     (tmp_path / "recipe.yaml").write_text(dump_yaml(recipe))
     command = [sys.executable, "-m", "polyscale", "train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "r")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 2, done.stderr
     assert "03.png" in done.stderr
 
@@ -245,13 +255,12 @@ def test_other_images_cannot_continue(squares: Path, recipe: dict[str, Any], tmp
         train(config, tmp_path / "run", resume=True)
 
 
-def test_a_key_that_a_later_version_added_does_not_stop_a_run(config: ExperimentConfig, tmp_path: Path) -> None:
-    train(config, tmp_path, listener=StopAfter(3))
-    state = torch.load(tmp_path / "resume.pt", weights_only=True)
+def test_a_key_that_a_later_version_added_does_not_stop_a_run(config: ExperimentConfig, stopped: Path) -> None:
+    state = torch.load(stopped / "resume.pt", weights_only=True)
     stored = json.loads(state["config"])
     del stored["model"]["pad"]
-    torch.save(state | {"config": json.dumps(stored)}, tmp_path / "resume.pt")
-    assert train(config, tmp_path, resume=True).steps == 15
+    torch.save(state | {"config": json.dumps(stored)}, stopped / "resume.pt")
+    assert train(config, stopped, resume=True).steps == 15
 
 
 @pytest.mark.parametrize(
@@ -275,12 +284,11 @@ def test_a_key_that_a_later_version_added_does_not_stop_a_run(config: Experiment
         [],
     ],
 )
-def test_a_state_of_wrong_types_is_one_line(config: ExperimentConfig, tmp_path: Path, change: Any) -> None:
-    train(config, tmp_path, listener=StopAfter(3))
-    state = torch.load(tmp_path / "resume.pt", weights_only=True)
-    torch.save(state | change if isinstance(change, dict) else change, tmp_path / "resume.pt")
+def test_a_state_of_wrong_types_is_one_line(config: ExperimentConfig, stopped: Path, change: Any) -> None:
+    state = torch.load(stopped / "resume.pt", weights_only=True)
+    torch.save(state | change if isinstance(change, dict) else change, stopped / "resume.pt")
     with pytest.raises(UserError, match=r"resume\.pt|crops a step") as caught:
-        train(config, tmp_path, resume=True)
+        train(config, stopped, resume=True)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
 

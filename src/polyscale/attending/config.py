@@ -1,4 +1,4 @@
-"""What attention over views is learnt with."""
+"""Settings with which attention over views is learnt."""
 
 from typing import Literal
 
@@ -16,7 +16,7 @@ class AttendConfig(Config):
     scales: tuple[float, ...] = (0.5, 1.0, 2.0)
     """The scales that the attention is learnt for, 1 among them. It takes any others afterwards."""
     reads: Literal["views", "both"] = "views"
-    """What the attention reads: what two views say, or their features as well."""
+    """Input of the attention: probabilities and confidence of two views, or their features as well."""
     maps: Literal["one", "class"] = "class"
     """One map for all classes, or one for each."""
     channels: int = Field(48, ge=1, le=4096)

@@ -1,4 +1,4 @@
-"""Whether the attention is worth having: it is kept only where it beats the average of the same views."""
+"""Judges the attention: it is kept only where it beats the average of the same views."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

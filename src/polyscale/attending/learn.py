@@ -20,7 +20,7 @@ WARM_UP = 20
 
 
 def scale_sets(scales: Sequence[float]) -> list[tuple[float, ...]]:
-    """What is drawn from in training: the whole chain, and each pair of neighbours, all with scale 1."""
+    """Sets of scales that training draws from: the whole chain, and each pair of neighbours, all with scale 1."""
     ordered = tuple(sorted(scales, reverse=True))
     pairs = [pair for pair in pairwise(ordered) if 1.0 in pair] or [p for p in combinations(ordered, 2) if 1.0 in p]
     return [ordered, *(pair for pair in pairs if pair != ordered)]

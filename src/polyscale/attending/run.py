@@ -1,4 +1,4 @@
-"""From a trained network to one that knows which scale to trust: look, learn, judge, write."""
+"""Learns which scale to trust for a trained network: look, learn, judge, write."""
 
 import contextlib
 import copy
@@ -44,7 +44,7 @@ Work = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class AttendResult:
-    """How it ended."""
+    """Result of the run."""
 
     network: MultiScale
     """The network to use: with the attention where it beats averaging, else the average of the same scales."""

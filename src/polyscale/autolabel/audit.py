@@ -1,4 +1,4 @@
-"""How good auto-labels are: precision and coverage of each class at every threshold, counted against a truth.
+"""Quality of auto-labels: precision and coverage of each class at every threshold, counted against a truth.
 
 A pixel is *kept* where it has a label; a threshold drops those of lower confidence. Of a class
 
@@ -80,7 +80,7 @@ class Disagreement(NamedTuple):
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit counted.
+    """The counts of an audit.
 
     Attributes:
         label_space: the classes.

@@ -59,14 +59,14 @@ _FILES = ("manifest.jsonl", "failures.jsonl", "images.txt", "data.yaml", "label_
 
 
 class TeacherDescription(BaseModel):
-    """Which network gave the labels."""
+    """The network that gave the labels."""
 
     fingerprint: str
     """SHA-256 of the checkpoint's file."""
 
 
 class DescriptionFile(MapFormat):
-    """What ``autolabel.json`` holds."""
+    """The content of ``autolabel.json``."""
 
     format: int
     teacher: TeacherDescription
@@ -83,7 +83,7 @@ class DescriptionFile(MapFormat):
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What made the labels of a folder."""
+    """Teacher, settings and label space that made the labels of a folder."""
 
     file: DescriptionFile
     label_space: LabelSpace
@@ -107,7 +107,7 @@ class Description:
 
 
 def read_description(folder: str | Path) -> Description:
-    """What made the labels of a folder.
+    """Teacher, settings and label space that made the labels of a folder.
 
     Raises:
         UserError: auto-labelling did not write the folder, or in another format, or the description is damaged.

@@ -23,7 +23,7 @@ label gives it (``coarse``), and those that both give it (``agreed``).
 
 
 def seen_classes(space: LabelSpace, classes: Array, coarse: Array | None) -> Seen:
-    """What teacher and coarse label say of one image, each (H, W) train ids."""
+    """Labels of one image by the teacher and the coarse label, each (H, W) train ids."""
     counts = {"predicted": np.bincount(classes.ravel(), minlength=256)}
     if coarse is not None:
         counts["coarse"] = np.bincount(coarse.ravel(), minlength=256)
@@ -35,7 +35,7 @@ def seen_classes(space: LabelSpace, classes: Array, coarse: Array | None) -> See
 
 
 def seen_again(space: LabelSpace, record: Record) -> Seen:
-    """What teacher and coarse label said of an image when it was labelled."""
+    """Labels of an image by teacher and coarse label, as they were when it was labelled."""
     keys = ("predicted", "coarse", "agreed") if record.coarse is not None else ("predicted",)
     return {name: {key: getattr(record.classes.get(name), key, None) or 0 for key in keys} for name in space.names}
 

@@ -50,7 +50,7 @@ class Looked(NamedTuple):
 
 @dataclass
 class Timing:
-    """Where the time of this process went, in seconds."""
+    """Seconds that this process spent on each kind of work."""
 
     total: float = 0.0
     network: float = 0.0
@@ -145,7 +145,7 @@ def look(
 def _look(
     teacher: Teacher, images: Sequence[Loaded], wanted: Collection[str], timing: Timing
 ) -> Iterator[Looked | Failure]:
-    """What the teacher says of the wanted images of a batch."""
+    """The teacher's output for the wanted images of a batch."""
     if not any(image.name in wanted for image in images):
         return
     started = time.perf_counter()

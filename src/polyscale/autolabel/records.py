@@ -157,7 +157,7 @@ def file_digest(path: Path) -> str:
 
 
 class Journal:
-    """What one process has finished; a line is written as soon as its image's files are there.
+    """Records of the images that one process has finished; a line is written as soon as its image's files are there.
 
     Args:
         folder: the output folder.

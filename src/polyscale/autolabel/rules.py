@@ -1,4 +1,4 @@
-"""From the teacher's classes and confidence to labels.
+"""Turns the teacher's classes and confidence into labels.
 
 First come the rules that need no threshold: coarse labels, frame, dropped classes. They give *candidates*, the labels
 if every threshold were 0. Then come thresholds and small regions. So candidates and confidence are enough to apply

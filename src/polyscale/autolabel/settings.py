@@ -48,7 +48,7 @@ class AutolabelConfig(Config):
     overlap: int | None = Field(None, ge=0)
     """Pixels that neighbouring tiles share; None for an eighth of the tile."""
     coarse: CoarseMode = "keep"
-    """What a coarse label does to its pixel. ``keep``: the pixel gets it, and the teacher labels the rest. ``gaps``:
+    """Effect of a coarse label on its pixel. ``keep``: the pixel gets it, and the teacher labels the rest. ``gaps``:
     the pixel is ignored, and the teacher labels the rest. ``veto``: the pixel is ignored if the teacher disagrees, and
     the teacher labels the rest. ``agree``: the pixel is ignored if the teacher disagrees, and so is the rest. ``only``:
     the pixel gets it, and the teacher never gives this class.

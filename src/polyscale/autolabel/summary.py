@@ -1,4 +1,4 @@
-"""What a run did, and the table of classes at its end."""
+"""Summary of a run, and the table of classes at its end."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -54,7 +54,7 @@ class Totals:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did.
+    """Summary of a run.
 
     Attributes:
         folder: of the labels.

@@ -17,7 +17,7 @@ __all__ = ["Looked", "Teacher"]
 
 
 class Looked(NamedTuple):
-    """What the teacher says of a batch."""
+    """The teacher's output for a batch."""
 
     classes: np.ndarray[Any, np.dtype[np.uint8]]
     """(N, H, W) train ids of the most probable class."""

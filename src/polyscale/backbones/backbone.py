@@ -21,7 +21,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class BackboneConfig(Config):
-    """Which backbone, and what it starts from."""
+    """The backbone and its first weights."""
 
     name: str = Field(default="resnet50", min_length=1)
     """``tiny`` (in-house, no weights), the name of any timm model with feature maps, such as ``resnet50``, or the
@@ -110,7 +110,7 @@ class Backbone(nn.Module, ABC):
 
     @property
     def multiple(self) -> int:
-        """What the sides of an image should be multiples of, so that all maps inside lie on one another."""
+        """Number of which the sides of an image should be multiples, so that all maps inside lie on one another."""
         return max(self.strides)
 
     @abstractmethod

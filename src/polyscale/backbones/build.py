@@ -1,4 +1,4 @@
-"""From a backbone's configuration to the backbone."""
+"""Builds a backbone from its configuration."""
 
 from typing import Any
 

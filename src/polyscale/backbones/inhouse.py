@@ -1,4 +1,4 @@
-"""What the backbones that timm lacks have in common: options they refuse, first weights, weights from a file."""
+"""Common parts of the backbones that timm lacks: options they refuse, first weights, weights from a file."""
 
 from collections.abc import Sequence
 

@@ -37,7 +37,7 @@ class _Ignored:
 
 
 def read_tensor_file(path: Path) -> Any:
-    """What ``torch.save`` wrote: tensors, numbers and text in plain containers.
+    """Read a file of ``torch.save``: tensors, numbers and text in plain containers.
 
     Raises:
         UserError: the file is missing, damaged, of another kind, or asks for more than that.

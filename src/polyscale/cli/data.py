@@ -185,7 +185,7 @@ def report(
 
 
 def _split(name: str, data: "SegmentationData", checked: "DataReport", workers: int | None) -> "DataSplit":
-    """What one split holds, for a page."""
+    """Contents of one split, for a page."""
     import numpy as np
 
     from polyscale.data.bands import as_rgb

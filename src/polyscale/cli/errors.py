@@ -1,4 +1,4 @@
-"""From an exception to the one line that a user can act on.
+"""Turns an exception into the one line that a user can act on.
 
 Errors are told apart by what they carry rather than by class where importing the class would mean
 importing torch, safetensors or typer's inner parts.

@@ -153,7 +153,7 @@ def _open(data: str, split: str | None, label_space: Any, main: bool) -> tuple[s
 
 
 def _place(device: str | None) -> tuple["torch.device", bool]:
-    """Where to compute, and whether this process is the one that prints; joins the processes of torchrun."""
+    """The device, and whether this process is the one that prints; joins the processes of torchrun."""
     from polyscale.looker import choose_device
 
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:

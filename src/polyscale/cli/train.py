@@ -8,6 +8,7 @@ import typer
 
 from polyscale.cli.display import Bar, open_bar, print_table, say
 from polyscale.errors import UserError
+from polyscale.files import refuse_address
 
 if TYPE_CHECKING:
     from polyscale.evaluation import Evaluation
@@ -108,6 +109,7 @@ def _check_recipes(files: list[str]) -> None:
                 f"{part} is a checkpoint; name a recipe's YAML file, and training.start_from={part} to begin with it"
             )
         if not Path(part).is_file():
+            refuse_address(part)
             raise UserError(f"no such file: {part}; give a recipe's YAML file, or a change such as training.epochs=10")
 
 

@@ -53,7 +53,7 @@ def try_command(
 
 
 def _facts(info: dict[str, Any]) -> list[str]:
-    """What was written down of its training, in the order that matters."""
+    """Recorded facts of its training, the important ones first."""
     return [str(info[key]) for key in ("score", "trained_on", "licence") if info.get(key)]
 
 

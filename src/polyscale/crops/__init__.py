@@ -1,4 +1,4 @@
-"""What training is shown: crops drawn from data sets, transformed, mixed and batched.
+"""The input of training: crops drawn from data sets, transformed, mixed and batched.
 
 Names load on first use, so that a recipe is read without waiting for torch.
 """

@@ -1,4 +1,4 @@
-"""Where each class is: one representative pixel for every class in every tile of every mask, cached by content.
+"""Positions of the classes: one representative pixel for every class in every tile of every mask, cached by content.
 
 A tile's representative is the pixel *of the class* that lies nearest to the mean of the class's pixels;
 the mean itself, which the reference implementation takes, falls outside the class for anything hollow or in two

@@ -1,4 +1,4 @@
-"""What training draws from: one data set, or several as one, each with its share, weight and end.
+"""Data that training draws from: one data set, or several as one, each with its share, weight and end.
 
 The mix is one long list of items, source after source, whose names begin with their source's. Labels are brought to the
 first source's train ids by the classes' names, so sources may differ in the order of classes and in their ids on disk,

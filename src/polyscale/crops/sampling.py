@@ -1,4 +1,4 @@
-"""Which image comes when: epochs with a class-uniform share, and how processes divide them.
+"""Order of the images: epochs with a class-uniform share, and how processes divide them.
 
 An epoch is a plain list, made from (seed, epoch) alone. Every process makes the same whole list and
 takes its own places in it, so that no state is kept, nothing is sent between processes, and a run resumes anywhere by
@@ -73,7 +73,7 @@ class Draw:
 
 @dataclass(frozen=True)
 class SourceShare:
-    """What one source of several gets of an epoch; see ``SourceConfig``.
+    """Share of one source of several in an epoch; see ``SourceConfig``.
 
     Attributes:
         name: for messages.

@@ -1,4 +1,4 @@
-"""What a recipe says of the data to train on: one data set, or several with their shares.
+"""Configuration of the data to train on: one data set, or several with their shares.
 
     data:
       train:

@@ -141,7 +141,7 @@ def _some_pixels(paths: Sequence[str | Path], most: int) -> Iterator[Array]:
 
 
 def as_rgb(image: Array) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """What a person is shown of an image (H, W, C): its first three channels, or the first one as grey."""
+    """Picture of an image (H, W, C) for a person: its first three channels, or the first one as grey."""
     if image.shape[2] < 3:
         return np.repeat(image[..., :1], 3, axis=2)
     return np.ascontiguousarray(image[..., :3])

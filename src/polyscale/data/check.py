@@ -1,4 +1,4 @@
-"""Reading a whole data set: what is damaged, what does not fit, and what is in it.
+"""Reads a whole data set and reports damaged files, files that do not fit, and the contents.
 
 Duplicates are found by a hash of the *decoded* pixels, so a copy in another file format counts. Images of two splits
 that are equal are an error ("leak"), since scores on such a split mean nothing; near copies, such as neighbouring

@@ -1,4 +1,4 @@
-"""What kinds of data sets that are files have in common: a root, splits, a choice of names."""
+"""Common parts of the data sets that are files: a root, splits, a choice of names."""
 
 from pathlib import Path
 from typing import Literal
@@ -44,7 +44,7 @@ class FilesConfig(DataSetConfig):
 
     @property
     def where(self) -> str:
-        """What the data set is called in messages: its root, and its splits in parentheses."""
+        """Name of the data set in messages: its root, and its splits in parentheses."""
         split = self.split
         if split is None:
             return f"{self.root}"

@@ -1,4 +1,4 @@
-"""What reading one item of a data set shows."""
+"""Facts that reading one item of a data set shows."""
 
 import hashlib
 import re
@@ -25,7 +25,7 @@ DARK = 32
 
 
 class Finding(NamedTuple):
-    """What reading one item gave.
+    """Result of reading one item.
 
     Attributes:
         problems: all that is wrong with it, or odd.

@@ -1,4 +1,4 @@
-"""Which images of a data set without a validation part are held out."""
+"""Chooses images to hold out of a data set without a validation part."""
 
 __all__ = ["held_out"]
 

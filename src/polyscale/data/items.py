@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the package: items on disk, and samples as arrays.
+"""The interface of a data set: items on disk, and samples as arrays.
 
 A sample's labels are *train ids* already (0 .. C-1, and ``IGNORE`` for pixels that do not count), whatever ids the data
 set uses on disk: nothing else needs to know data set ids.
@@ -75,7 +75,7 @@ class SegmentationData(ABC):
     num_channels: int = 3
 
     def __len__(self) -> int:
-        """How many items there are."""
+        """Number of items."""
         return len(self.items)
 
     @abstractmethod

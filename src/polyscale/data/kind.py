@@ -1,4 +1,4 @@
-"""What every kind of data set answers; ``open.py`` lists the kinds."""
+"""The interface of every kind of data set; ``open.py`` lists the kinds."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path

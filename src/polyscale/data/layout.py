@@ -277,7 +277,7 @@ def _item_of(
 
 
 def _alternatives(base: Path) -> str:
-    """What stands beside a folder that does not exist, to end an error message with."""
+    """Folders beside a folder that does not exist, to end an error message with."""
     parent = base.parent
     if not parent.is_dir():
         return f"; {parent} does not exist either"

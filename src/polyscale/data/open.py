@@ -1,4 +1,4 @@
-"""From a config, a YAML file or a mere folder to a data set.
+"""Opens a data set from a config, a YAML file or a mere folder.
 
 A path is enough where a folder has a layout that can be recognised, or a ``data.yaml`` that describes it.
 """
@@ -19,6 +19,7 @@ from polyscale.data.mapillary import MapillaryConfig
 from polyscale.data.published import PublishedConfig
 from polyscale.data.torch_data import TorchConfig
 from polyscale.errors import UserError
+from polyscale.files import refuse_address
 from polyscale.labels import LabelSpace
 
 __all__ = ["DATA_FILE", "KINDS", "DataConfig", "data_config", "list_splits", "open_data", "path_as_config"]
@@ -122,6 +123,7 @@ def _config_of_path(where: str | Path) -> DataSetConfig:
     if not path.exists():
         folder, separator, split = str(path).rpartition(":")
         if not separator or not Path(folder).exists():
+            refuse_address(path)
             raise UserError(f"no such data set: {path}; give a folder, FOLDER:SPLIT, or a YAML file of a data config")
         if not split:
             raise UserError(f"{path} names no split after the colon; write for example {folder}:val, or leave it out")

@@ -1,4 +1,4 @@
-"""Whether the palettes of masks agree: an id that has two colours has two meanings.
+"""Checks that the palettes of masks agree: an id that has two colours has two meanings.
 
 Colour masks of a painting program, saved as palette PNGs, number their colours anew in each file. Read by their ids
 they look like labels, and are none.

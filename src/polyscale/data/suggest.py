@@ -28,7 +28,7 @@ _MOST = 255
 
 
 class _Content(NamedTuple):
-    """What a mask holds: pixels of each id, of each packed colour, and the palette's colour of each id."""
+    """Counts of a mask: pixels of each id, of each packed colour, and the palette's colour of each id."""
 
     mode: Literal["ids", "palette", "colors"]
     ids: dict[int, int]

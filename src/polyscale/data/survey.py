@@ -1,4 +1,4 @@
-"""What is where in a data set: how much of each class, beside which other, in which part of the frame, for a report."""
+"""Surveys a data set for a report: how much of each class, beside which other, in which part of the frame."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -22,10 +22,10 @@ Array = np.ndarray[Any, Any]
 
 
 class ImagesAndMasks(Protocol):
-    """What a ``torch.utils.data.Dataset`` of pairs is."""
+    """Interface of a ``torch.utils.data.Dataset`` of pairs."""
 
     def __len__(self) -> int:
-        """How many pairs there are."""
+        """Number of pairs."""
 
     def __getitem__(self, index: int) -> Any:
         """A pair of image and mask."""

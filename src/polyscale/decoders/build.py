@@ -1,4 +1,4 @@
-"""From a decoder's configuration to the decoder."""
+"""Builds a decoder from its configuration."""
 
 from collections.abc import Sequence
 

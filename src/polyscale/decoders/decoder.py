@@ -49,7 +49,7 @@ DECODERS = {
 
 
 class DecoderConfig(Config):
-    """Which decoder, and its sizes. A key that the chosen kind does not read is refused."""
+    """The decoder and its sizes. A key that the chosen kind does not read is refused."""
 
     kind: Annotated[str, name_or_import_path("decoder", DECODERS)] = "light"
     """``light`` (feature pyramid with few channels), ``ocr`` (object-contextual representations), ``deeplabv3``,
@@ -69,7 +69,7 @@ class DecoderConfig(Config):
     ocr_pyramid: bool = False
     """ocr: put the pyramid in front, on the maps that are joined."""
     pyramid: Literal["aspp", "dpc"] = "aspp"
-    """DeepLab and ``ocr_pyramid``: what stands on the coarsest map, ASPP or the dense prediction cell."""
+    """DeepLab and ``ocr_pyramid``: the module on the coarsest map, ASPP or the dense prediction cell."""
     aspp_channels: int = Field(default=256, ge=8)
     """DeepLab and ``ocr_pyramid``: channels of each branch of the pyramid, and of DeepLab's segmentation heads."""
     aspp_rates: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(6, 12, 18), min_length=1)
@@ -127,10 +127,10 @@ def _keys(kind: str, ocr_pyramid: bool, pyramid: str) -> tuple[str, ...]:
 
 
 class Decoded(NamedTuple):
-    """What a decoder makes of one image, all on the decoder's grid."""
+    """Output of a decoder for one image, all on the decoder's grid."""
 
     features: Tensor
-    """What the class logits and the scale attention are read from, (N, F, h, w)."""
+    """Features from which the class logits and the scale attention are computed, (N, F, h, w)."""
     logits: Tensor
     """Class logits, (N, C, h, w)."""
     aux: Tensor | None = None
@@ -140,11 +140,12 @@ class Decoded(NamedTuple):
 class Decoder(nn.Module, ABC):
     """Maps to features and logits.
 
-    A decoder of your own subclasses this and is named in the recipe by its import path. It is made with the keyword
-    arguments ``channels`` and ``strides`` (of the backbone's maps, fine to coarse), ``num_classes`` (C), and what
-    stands under ``options``. It sets ``feature_channels``. Its ``forward`` takes maps of any size, also of one pixel,
-    and gives features and logits on the grid of one of the maps. It neither resizes logits to the image nor applies a
-    softmax.
+    Every decoder is made with the keyword arguments ``channels`` and ``strides`` (of the backbone's maps, fine to
+    coarse) and ``num_classes`` (C). Those of the package also get ``config``. A decoder of your own subclasses this and
+    is named in the recipe by its import path; it also gets the keys under ``options``.
+
+    A decoder sets ``feature_channels``. Its ``forward`` takes maps of any size, also of one pixel, and gives features
+    and logits on the grid of one of the maps. It neither resizes logits to the image nor applies a softmax.
 
     Attributes:
         feature_channels: F, channels of ``Decoded.features``.

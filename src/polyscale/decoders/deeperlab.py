@@ -25,9 +25,7 @@ class DeeperLabDecoder(Decoder):
 
     Args:
         config: reads the pyramid's keys and ``dropout``.
-        channels: channels of the backbone's maps.
         strides: strides of the backbone's maps; those finer than the coarsest are joined, two at most.
-        num_classes: C.
     """
 
     def __init__(

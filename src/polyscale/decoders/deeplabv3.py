@@ -20,9 +20,6 @@ class DeepLabV3Decoder(Decoder):
 
     Args:
         config: reads the pyramid's keys and ``dropout``.
-        channels: channels of the backbone's maps.
-        strides: strides of the backbone's maps.
-        num_classes: C.
     """
 
     def __init__(

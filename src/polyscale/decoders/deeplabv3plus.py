@@ -23,9 +23,6 @@ class DeepLabV3PlusDecoder(Decoder):
 
     Args:
         config: reads the pyramid's keys, ``fine_stride``, ``fine_channels`` and ``dropout``.
-        channels: channels of the backbone's maps.
-        strides: strides of the backbone's maps.
-        num_classes: C.
     """
 
     def __init__(

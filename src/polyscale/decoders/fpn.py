@@ -19,9 +19,7 @@ class FPNDecoder(Decoder):
 
     Args:
         config: reads ``fpn_channels``, ``fpn_head_channels`` and ``dropout``.
-        channels: channels of the backbone's maps.
         strides: strides of the backbone's maps; the deepest map of each stride from 4 on is used.
-        num_classes: C.
     """
 
     def __init__(

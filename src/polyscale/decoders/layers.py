@@ -1,4 +1,4 @@
-"""What decoders are made of: which maps of a backbone they read, convolutions, resizing, first weights."""
+"""Parts of decoders: the choice of a backbone's maps, convolutions, resizing, first weights."""
 
 from collections.abc import Sequence
 

@@ -26,9 +26,6 @@ class LightDecoder(Decoder):
 
     Args:
         config: reads ``light_channels``, ``light_context`` and ``dropout``.
-        channels: channels of the backbone's maps.
-        strides: strides of the backbone's maps.
-        num_classes: C.
     """
 
     def __init__(

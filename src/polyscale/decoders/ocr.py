@@ -25,9 +25,7 @@ class OCRDecoder(Decoder):
     Args:
         config: reads ``ocr_channels``, ``ocr_key_channels``, ``ocr_pyramid`` (and then the pyramid's sizes),
             ``fine_stride`` and ``dropout``.
-        channels: channels of the backbone's maps.
         strides: strides of the backbone's maps; the deepest map of each stride from ``fine_stride`` on is used.
-        num_classes: C.
     """
 
     def __init__(

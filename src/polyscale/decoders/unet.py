@@ -22,9 +22,7 @@ class UNetDecoder(Decoder):
 
     Args:
         config: reads ``unet_channels`` and ``dropout``.
-        channels: channels of the backbone's maps.
         strides: strides of the backbone's maps; the deepest map of each stride is joined.
-        num_classes: C.
     """
 
     def __init__(

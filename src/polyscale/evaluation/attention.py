@@ -1,4 +1,4 @@
-"""Which scale each class trusts: the mean weight of a scale's logits in the result, over the class's true pixels.
+"""Trust of each class in each scale: the mean weight of a scale's logits in the result, over the class's true pixels.
 
 What is averaged is not a network's attention, which is relative, but the effective weights of
 ``polyscale.inference``, the products down the chain, which sum to 1 over the scales at each pixel.

@@ -1,4 +1,4 @@
-"""What a user can get wrong before an evaluation starts.
+"""Checks before an evaluation of what a user can get wrong.
 
 Each is told in one line before the first image rather than after an hour, and in every process alike.
 """

@@ -31,7 +31,7 @@ __all__ = ["evaluate", "read_ahead"]
 
 
 class HasNetwork(Protocol):
-    """What holds a network and its classes, such as a ``Predictor``."""
+    """An object with a network and its classes, such as a ``Predictor``."""
 
     @property
     def model(self) -> MultiScale:

@@ -1,4 +1,4 @@
-"""What evaluation does with one image, in every row of the scores.
+"""Evaluates one image in every row of the scores.
 
 The network looks at an image once (twice with its mirror), and its own result, each scale alone, the averages and the
 control of constant attention are all made of those same views. Of these only the network's own result is turned into

@@ -1,4 +1,4 @@
-"""What an evaluation leaves for a report: integer counts, a picture of every image, and all maps of a few.
+"""Files of an evaluation for a report: integer counts, a picture of every image, and all maps of a few.
 
 A folder then holds ``recording.json`` (names and how to read the rest), ``counts.npz`` (integers only), ``thumbnails/``
 and ``gallery/``. A report is rendered from these files alone; none of them is needed to read the scores.
@@ -45,7 +45,7 @@ def seen(scores: Tensor, probabilities: bool) -> Seen:
 
 
 def fusion_of(model: MultiScale) -> str:
-    """What a page must know to fuse as the network does.
+    """Facts that a page needs to fuse as the network does.
 
     Returns:
         "exact" or "fast", as in ``multiscale``; "apart" where attention and logits are enlarged each by itself and

@@ -1,4 +1,4 @@
-"""What is scored: the network's own result, and from the same views the other ways of combining scales.
+"""The rows that are scored: the network's own result, and from the same views the other ways of combining scales.
 
 A comparison needs only the best class of each pixel, so a map is given as logits wherever the softmax
 would not change the order of the classes.

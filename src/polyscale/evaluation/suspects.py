@@ -67,7 +67,7 @@ class SuspectRegion(NamedTuple):
 
 
 class SuspectImage(NamedTuple):
-    """How much of an image is suspect."""
+    """The suspect part of an image."""
 
     name: str
     item: int

@@ -1,4 +1,4 @@
-"""What an exported file computes: images to logits at their size, and how much each scale counts."""
+"""The computation of an exported file: images to logits at their size, and how much each scale counts."""
 
 import torch
 from torch import Tensor, nn

@@ -24,7 +24,7 @@ Runs = Callable[[Tensor], Sequence[Tensor]]
 
 
 class Agreement(NamedTuple):
-    """How a file compares with the network."""
+    """Comparison of a file with the network."""
 
     sizes: tuple[tuple[int, int], ...]
     """(H, W) of the images."""

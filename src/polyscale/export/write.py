@@ -1,4 +1,4 @@
-"""From a network to a file that other runtimes read."""
+"""Writes a network as a file that other runtimes read."""
 
 import contextlib
 import json

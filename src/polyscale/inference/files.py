@@ -38,7 +38,7 @@ class Failure(NamedTuple):
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did."""
+    """Summary of a run."""
 
     folder: Path
     written: tuple[Found, ...]

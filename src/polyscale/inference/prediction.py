@@ -1,4 +1,4 @@
-"""What a predictor says of one image, and the pictures, files and arrays made of it."""
+"""The prediction of one image, and the pictures, files and arrays made of it."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["OUTPUTS", "Prediction", "check_outputs"]
 
 OUTPUTS = ("labels", "overlay", "confidence", "attention")
-"""What ``Prediction.save`` can write, each into a folder of that name."""
+"""Outputs that ``Prediction.save`` can write, each into a folder of that name."""
 
 _LONGEST_JPEG = 65_500
 _WIDEST_SHOWN = 1024
@@ -78,7 +78,7 @@ class Prediction:
         return pictures.legend(classes, width)
 
     def _repr_png_(self) -> bytes:
-        """What a notebook shows: the overlay, made smaller where it is wide, above its legend."""
+        """The picture that a notebook shows: the overlay, made smaller where it is wide, above its legend."""
         shown = self.overlay()
         if shown.width > _WIDEST_SHOWN:
             height = max(1, round(shown.height * _WIDEST_SHOWN / shown.width))

@@ -1,4 +1,4 @@
-"""From an image of any kind and size to labels, probabilities and the weight of each scale."""
+"""Predicts labels, probabilities and the weight of each scale for an image of any kind and size."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby

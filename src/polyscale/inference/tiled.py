@@ -101,7 +101,7 @@ def _open(
     scales: Sequence[float],
     space: LabelSpace,
 ) -> tuple[dict[str, _Writer], list[Path]]:
-    """Writers of what is written in rows, by kind, and their files."""
+    """Writers of the outputs that are written in rows, by kind, and their files."""
     writers: dict[str, _Writer] = {}
     written: list[Path] = []
 

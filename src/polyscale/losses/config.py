@@ -1,4 +1,4 @@
-"""Which losses there are, what a recipe says of them, and which options each reads."""
+"""The losses, their keys in a recipe, and the options that each reads."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator,
 from torch import Tensor
 
 from polyscale.config import Config
+from polyscale.errors import nearest
 from polyscale.losses.bce import bce
 from polyscale.losses.cross_entropy import cross_entropy
 from polyscale.losses.dice import dice
@@ -40,7 +41,8 @@ LOSSES: dict[str, Loss] = {
 
 def _is_loss(name: str) -> str:
     if name not in LOSSES and ":" not in name:
-        raise ValueError(f"must be one of {', '.join(LOSSES)}, or a function of yours as module:name")
+        known = f"{', '.join(LOSSES)}{nearest(name, LOSSES)}"
+        raise ValueError(f"must be one of {known}, or a function of yours as module:name")
     return name
 
 
@@ -66,7 +68,7 @@ _NameOrList = Annotated[
 
 
 class LossConfig(Config):
-    """Which losses, on what, and how they weigh.
+    """The losses, their inputs and their weights.
 
     A loss is one of ``LOSSES``, or a function of yours as ``module:name``, which is imported when a run starts. It
     takes logits (N, C, H, W) in at least float32, labels (N, H, W) of int64 with 255 where a pixel does not count, and
@@ -162,5 +164,5 @@ class LossConfig(Config):
         return tuple(LossTerm(loss="bce" if term.loss == "rmi" else term.loss, weight=term.weight) for term in main)
 
     def options(self, loss: str) -> dict[str, Any]:
-        """What the function of a loss of ``LOSSES`` is called with, besides logits and target."""
+        """Keyword arguments of a loss of ``LOSSES``, besides logits and target."""
         return {name: getattr(self, key) for name, key in LOSSES[loss].options.items()}

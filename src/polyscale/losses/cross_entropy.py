@@ -106,7 +106,7 @@ def one_for_each_class(class_weights: Tensor | None, logits: Tensor) -> Tensor |
 
 
 def mean_divisor(target: Target, class_weights: Tensor | None) -> Tensor:
-    """What a sum over pixels is divided by: the sum of their weights over all processes, 1 where it is 0."""
+    """Divisor of a sum over pixels: the sum of their weights over all processes, 1 where it is 0."""
     weights = target.weights
     if class_weights is not None:
         weights = class_weights[torch.where(target.valid, target.labels, 0)] * weights
@@ -116,7 +116,7 @@ def mean_divisor(target: Target, class_weights: Tensor | None) -> Tensor:
 
 @torch.no_grad()
 def _hard(logits: Tensor, target: Target, threshold: float, fraction: float) -> Tensor:
-    """Which pixels hard example mining keeps, (N, H, W) bool; hardness is -ln p of the true class."""
+    """Pixels that hard example mining keeps, (N, H, W) bool; hardness is -ln p of the true class."""
     entropies = [
         functional.cross_entropy(z, part.labels, ignore_index=IGNORE, reduction="none")
         for z, part in portions(logits, target)

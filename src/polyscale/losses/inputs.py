@@ -1,4 +1,4 @@
-"""What a loss works on: logits in at least float32, and the target, checked once for all losses of one size.
+"""Inputs of a loss: logits in at least float32, and the target, checked once for all losses of one size.
 
 The least and greatest label are read back from the device, which on a GPU waits for it: so a target is made once and
 handed to every loss.

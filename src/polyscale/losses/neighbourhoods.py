@@ -1,4 +1,4 @@
-"""What RMI asks of every pixel and of every pair of neighbours, with the backward passes written out.
+"""Sums of RMI over every pixel and every pair of neighbours, with the backward passes written out.
 
 Both functions go through the batch in blocks of images and classes. On a CPU a block stays in the cache and its memory
 is used again for the next; what autograd would keep (probabilities, and a copy of the maps for each neighbour) is

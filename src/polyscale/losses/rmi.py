@@ -114,7 +114,7 @@ def _sums(logits: Tensor, target: Target, radius: int, pool: int) -> tuple[Tenso
 
 
 def _num_images(target: Target) -> Tensor:
-    """What a sum over images is divided by: their weights over all processes, 1 where none counts."""
+    """Divisor of a sum over images: their weights over all processes, 1 where none counts."""
     count = global_count(_image_weights(target).sum())
     return torch.where(count > 0, count, 1)
 

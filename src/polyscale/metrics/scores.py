@@ -1,4 +1,4 @@
-"""What a confusion matrix says: the data set's scores, overall and by class.
+"""Scores of a confusion matrix: the data set's, overall and by class.
 
 A score that is not defined is None, never NaN or 0. A class that is in neither truth nor prediction has no IoU: the
 means leave it out, and ``absent`` lists it. All scores are fractions in [0, 1].

@@ -1,4 +1,4 @@
-"""Where on the objects a pixel lies: how thick the true object is there, and how far the object's border is.
+"""Position of a pixel on its object: how thick the true object is there, and how far the object's border is.
 
 Both are measured with squares, so that one pass serves all classes: a square window holds one label where its minimum
 and its maximum are equal. What is diagonal counts as thinner than across its own direction.

@@ -1,4 +1,4 @@
-"""From configuration to network: ``multiscale.method`` alone decides how scales are combined."""
+"""Builds a network from its configuration: ``multiscale.method`` alone decides how scales are combined."""
 
 from typing import Literal
 
@@ -44,7 +44,7 @@ class AttentionConfig(Config):
 
 
 class MultiScaleConfig(Config):
-    """How scales are combined, in training and afterwards.
+    """The way of combining scales, in training and afterwards.
 
     ``train_scales`` default to the paper's: (0.5, 1) hierarchical, (0.5, 1, 2) explicit, (1) otherwise. ``eval_scales``
     default to (0.5, 1, 2), and to (1) for one scale.

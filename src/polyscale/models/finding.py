@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 
 from polyscale.errors import UserError, nearest
+from polyscale.files import refuse_address
 from polyscale.models.metadata import unpack
 
 __all__ = ["SHIPPED", "Shipped", "find_network", "names_network", "shipped_networks"]
@@ -59,6 +60,8 @@ def find_network(name: str | Path) -> Path:
     known = _shipped()
     if text in known:
         return known[text]
+    if not text.startswith("hf:"):
+        refuse_address(name)
     if path.suffix or len(path.parts) > 1:
         raise UserError(f"no checkpoint at {path}")
     raise UserError(

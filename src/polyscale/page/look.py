@@ -1,4 +1,4 @@
-"""From the bytes of an image to what the page shows of it: the same 8-bit maps that an evaluation's gallery holds."""
+"""Turns the bytes of an image into the maps that the page shows: the same 8-bit maps as in an evaluation's gallery."""
 
 import base64
 import tempfile

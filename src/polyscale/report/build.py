@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 import polyscale
 from polyscale.errors import UserError
@@ -17,6 +17,7 @@ from polyscale.pictures import HEAT_COLORS
 from polyscale.report import embed, runs, sections, sureness
 from polyscale.report.arithmetic import marginals
 from polyscale.report.chart import nice_ticks
+from polyscale.report.page import template_environment
 from polyscale.report.palettes import distinct_colors
 from polyscale.report.stored import Stored, undamaged
 from polyscale.report.verdict import verdict
@@ -124,15 +125,7 @@ def script_hash(text: str) -> str:
 
 def page_environment() -> Environment:
     """Environment of the page templates; percent and signed print numbers."""
-    environment = Environment(
-        loader=PackageLoader("polyscale.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=_percent, signed=_signed)
-    return environment
+    return template_environment(percent=_percent, signed=_signed)
 
 
 def _percent(value: float | None, digits: int = 1) -> str:

@@ -6,7 +6,9 @@ be sent by mail and opened anywhere. The template is ``templates/page.html.j2``;
 
 import base64
 import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
@@ -16,7 +18,7 @@ from polyscale.pictures import HEAT_COLORS
 from polyscale.report.chart import line_chart
 from polyscale.report.data import PageData
 
-__all__ = ["data_uri", "render_page", "write_page"]
+__all__ = ["data_uri", "render_page", "template_environment", "write_page"]
 
 LONGEST_SIDE = 1600
 """Pictures longer than this, in pixels, are embedded smaller."""
@@ -25,8 +27,8 @@ FLAT_COLORS = 128
 """A picture with no more colours is taken for a label map."""
 
 
-def render_page(data: PageData) -> str:
-    """Render a page as HTML text."""
+def template_environment(**filters: Callable[[Any], str]) -> Environment:
+    """Environment of the page templates, with filters by name."""
     environment = Environment(
         loader=PackageLoader("polyscale.report", "templates"),
         autoescape=True,
@@ -34,7 +36,13 @@ def render_page(data: PageData) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(data_uri=data_uri, line_chart=line_chart)
+    environment.filters.update(filters)
+    return environment
+
+
+def render_page(data: PageData) -> str:
+    """Render a page as HTML text."""
+    environment = template_environment(data_uri=data_uri, line_chart=line_chart)
     return environment.get_template("page.html.j2").render(
         page=data,
         heat=", ".join("#{:02x}{:02x}{:02x}".format(*color) for color in HEAT_COLORS),

@@ -11,7 +11,7 @@ import numpy as np
 
 from polyscale.config import read_yaml
 from polyscale.errors import UserError
-from polyscale.files import inside
+from polyscale.files import inside, refuse_address
 
 __all__ = ["Run", "Stored", "find_stored", "read_evaluation", "read_run", "undamaged"]
 
@@ -114,6 +114,7 @@ def _find(path: Path, name: str | None) -> Stored:
     if path.name == "scores.json" and path.is_file():
         path = path.parent
     if not path.is_dir():
+        refuse_address(path)
         raise UserError(f"no such run or evaluation: {path}; give a run's folder, or a folder with scores.json")
     if (path / "scores.json").is_file():
         return read_evaluation(path, name)

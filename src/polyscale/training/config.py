@@ -159,7 +159,7 @@ class ExperimentConfig(Config):
     sampling: ClassUniformConfig = ClassUniformConfig()
     """Which images are drawn how often."""
     loss: LossConfig = LossConfig()
-    """What is minimised."""
+    """The losses that are minimised."""
     training: TrainingConfig = TrainingConfig()
     """Length, batches, optimiser and bookkeeping."""
     validation: ValidationConfig = ValidationConfig()

@@ -1,4 +1,4 @@
-"""From a configuration to everything a run needs: data that was checked, network, optimiser, objective, batches."""
+"""Builds everything a run needs from its configuration: checked data, network, optimiser, objective, batches."""
 
 import contextlib
 from collections.abc import Callable, Iterator

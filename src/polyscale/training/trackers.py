@@ -1,4 +1,4 @@
-"""Where else a run's numbers and validation pictures go: TensorBoard, Weights & Biases, MLflow.
+"""Trackers of a run's numbers and validation pictures: TensorBoard, Weights & Biases, MLflow.
 
 ``log.jsonl`` always holds every number. A tracker that fails while a run goes on is left, with a warning: a server that
 is restarted must not end a training of days.

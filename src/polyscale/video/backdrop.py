@@ -1,4 +1,4 @@
-"""What is put behind: the image out of focus, a colour, a picture, or a video of its own."""
+"""Backdrops: the image out of focus, a colour, a picture, or a video of its own."""
 
 from collections.abc import Iterator
 from pathlib import Path

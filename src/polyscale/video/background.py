@@ -36,7 +36,7 @@ _BACKGROUND = "background"
 
 
 class Scene(NamedTuple):
-    """What is kept, and what is put behind it."""
+    """The classes that are kept, and the backdrop behind them."""
 
     keep: Sequence[str]
     """Names of classes."""
@@ -87,7 +87,7 @@ def background_of_image(
     size: tuple[int, int] | None = None,
     replace: bool = False,
 ) -> float:
-    """Put another background behind what is kept of an image.
+    """Put another background behind the kept classes of an image.
 
     Args:
         predictor: the network.
@@ -139,7 +139,7 @@ def background_of_video(
     replace: bool = False,
     progress: Progress | None = None,
 ) -> VideoSummary:
-    """Put another background behind what is kept of a video.
+    """Put another background behind the kept classes of a video.
 
     Args:
         predictor: the network.
@@ -181,7 +181,7 @@ def background_of_video(
 
 
 def _share(probabilities: Tensor, kept: Sequence[int], scene: Scene) -> Tensor:
-    """How far each pixel belongs to what is kept, (1, 1, H, W) in [0, 1]."""
+    """How far each pixel belongs to the kept classes, (1, 1, H, W) in [0, 1]."""
     share = probabilities[:, list(kept)].sum(1, keepdim=True)
     return share if scene.islands else without_islands(share)
 
@@ -192,7 +192,7 @@ def _paint(pixels: Array, share: Tensor, refine: bool, behind: Backdrop | None, 
 
     Args:
         pixels: (H, W, 3) RGB.
-        share: (1, 1, H, W), the probability of what is kept.
+        share: (1, 1, H, W), the probability of the kept classes.
         refine: let the edge follow the image's edges.
         behind: None for transparency.
         seconds: when the frame is shown.

@@ -1,4 +1,4 @@
-"""From class probabilities to a soft matte that follows the edges of the image, and pictures put together by it."""
+"""Turns class probabilities into a soft matte that follows the edges of the image, and composes pictures with it."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Where frames come from: a video file, a camera, a folder of pictures or a list of them."""
+"""Sources of frames: a video file, a camera, a folder of pictures or a list of them."""
 
 import platform
 import re

@@ -77,7 +77,7 @@ class CvatData(ShapesData):
 
 
 class _Parsed:
-    """What the file holds: images with their size and regions, and the declared labels with their colours."""
+    """Contents of the file: images with their size and regions, and the declared labels with their colours."""
 
     def __init__(self, path: Path) -> None:
         self.images: dict[str, tuple[tuple[int, int], list[tuple[str, dict[str, str]]]]] = {}

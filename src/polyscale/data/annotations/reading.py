@@ -1,4 +1,4 @@
-"""What the readers of annotation files share: whole JSON files, and the folder where the images lie."""
+"""Common parts of the readers of annotation files: whole JSON files, and the folder where the images lie."""
 
 import json
 from collections.abc import Collection, Sequence

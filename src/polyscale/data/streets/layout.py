@@ -1,4 +1,4 @@
-"""Where things stand in a drawn street: the sky, the ground with its kerbs, and the walls along or across it.
+"""Layout of a drawn street: the sky, the ground with its kerbs, and the walls along or across it.
 
 All geometry is that of a level camera over flat ground, so one number, the ``drop`` of a ground point
 below the horizon in pixels, gives both its distance and its scale (``drop / camera`` pixels a metre). Sky and plain
@@ -58,7 +58,7 @@ class View:
 
 @dataclass
 class Street:
-    """What was laid out, for those who put things onto it.
+    """A finished layout, on which objects are placed.
 
     ``across`` tells the two layouts apart: lines run to the vanishing point and bands are intervals of slope (False),
     or the camera looks over the street at the houses opposite and bands are intervals of drop (True).

@@ -1,4 +1,4 @@
-"""What stands and moves in the drawn streets: cars, persons, trees, posts and signs, painted far to near.
+"""Objects in the drawn streets: cars, persons, trees, posts and signs, painted far to near.
 
 Posts are one to three pixels wide at 256 x 512 whatever their distance (in proportion at other sizes),
 and a part of the signs are plates seen edge-on or street names as thin as that, so that only a fine scale resolves

@@ -1,4 +1,4 @@
-"""From a file of the authors', or of a project with the same networks, to an ordinary checkpoint.
+"""Turns a file of the authors, or of a project with the same networks, into an ordinary checkpoint.
 
 Nothing but tensors is unpickled. PaddleSeg's files are pickles of arrays, and read without Paddle.
 """
