@@ -256,6 +256,12 @@ def test_keys(page):
     assert script(page, "return polyscale.stage.pointed") == [x, y + 1]
 
 
+def test_the_loupe_begins_at_a_pixel_that_fusion_rescued(page):
+    read = "const p = polyscale.stage.picture; const [x, y] = tellingPixel(p); return p.at('{}', x, y)"
+    fused, average, truth = (script(page, read.format(name)) for name in ("fused", "average", "truth"))
+    assert fused == truth != average
+
+
 def test_the_loupe_reads_out_every_scale(page):
     script(page, "polyscale.stage.pointed = [40, 50]; polyscale.stage.changed()")
     words = script(page, "return document.getElementById('readout').textContent")

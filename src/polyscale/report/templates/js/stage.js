@@ -30,7 +30,7 @@ class Stage {
     this.picture = picture;
     if (other) {
       this.fit();
-      this.pointed = null;
+      this.pointed = tellingPixel(picture);
     }
     this.canvas.style.aspectRatio = `${picture.width} / ${picture.height}`;
     this.changed();
