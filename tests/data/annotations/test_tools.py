@@ -146,7 +146,7 @@ def test_a_pipe_among_labelme_files_is_not_waited_for(tmp_path):
 
 
 def test_a_json_file_that_is_too_large_to_be_read_whole_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("polyscale.data.annotations.streamed_json._LARGEST", 10)
+    monkeypatch.setattr("polyscale.data.annotations.reading._LARGEST", 10)
     with pytest.raises(UserError, match=r"a\.json has 0 MB, more than can be read at once; export it in parts"):
         LabelMeData(labelme(tmp_path, {"label": "a", "points": SQUARE}))
 
@@ -250,7 +250,7 @@ def test_cvat_with_damaged_colours_and_layers_is_read(tmp_path):
 
 def test_cvat_regions_of_classes_that_are_not_declared_are_told(tmp_path):
     path = cvat(tmp_path, '<polygon label="cat" points="1,1;2,2;3,1"/>')
-    with pytest.raises(UserError, match=r"has regions of class 'cat', which is none of sky, car; declare it"):
+    with pytest.raises(UserError, match=r"has regions of class 'cat', which it does not declare \(sky, car\)"):
         CvatData(path)
     with pytest.raises(UserError, match=r"has no class 'bus'.*; its classes are sky, car"):
         CvatData(path, classes=("bus",))

@@ -9,7 +9,6 @@ import numpy as np
 
 from polyscale.data.annotations.reading import read_json
 from polyscale.data.annotations.shapes import Annotated, Order, Shape, ShapesData, polygon_shape
-from polyscale.data.annotations.streamed_json import read_json
 from polyscale.data.images import image_size
 from polyscale.data.items import DataError
 from polyscale.errors import UserError

@@ -8,7 +8,6 @@ import numpy as np
 
 from polyscale.data.annotations.reading import read_json, title_of
 from polyscale.data.annotations.shapes import Annotated, Order, Shape, ShapesData, polygon_shape
-from polyscale.data.annotations.streamed_json import read_json
 from polyscale.data.items import DataError
 from polyscale.errors import UserError
 from polyscale.files import check_name, walk_files

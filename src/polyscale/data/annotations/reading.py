@@ -9,27 +9,31 @@ from polyscale.errors import UserError, nearest
 
 __all__ = ["chosen_classes", "folder_of_images", "read_json", "title_of"]
 
-
-_LARGEST = 2**30
-"""Bytes of a JSON file that is read whole, which takes about ten times as much memory."""
+_LARGEST = 1 << 28
+"""Bytes of a file that is read whole."""
 
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
     Raises:
-        UserError: it cannot be read, or is too large to be read whole.
+        UserError: it cannot be read, is no JSON file, or is too large to be held in memory.
     """
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise UserError(f"{path} is no regular file; replace or remove it")
     try:
-        if path.stat().st_size > _LARGEST:
-            raise UserError(
-                f"{path} is larger than 1 GiB; export it in parts, or as COCO, which is read piece by piece"
-            )
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except UserError:
-        raise
-    except (OSError, ValueError, RecursionError):
-        raise UserError(f"{path} is no readable JSON file; export it again or remove it") from None
+        if (size := path.stat().st_size) > _LARGEST:
+            raise UserError(f"{path} has {size / 1e6:,.0f} MB, more than can be read at once; export it in parts")
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}; check the file and its permissions") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is no readable JSON file: it is not UTF-8 text; export it again") from None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise UserError(f"{path} is no readable JSON file: {reason}; export it again or remove it") from None
 
 
 def folder_of_images(path: Path, name: str, given: Path | None) -> Path:

@@ -8,39 +8,14 @@ from typing import Any, TextIO
 
 from polyscale.errors import UserError
 
-__all__ = ["read_json", "stream_object"]
+__all__ = ["stream_object"]
 
 _LONGEST = 1 << 26
 """Characters of one value of a file that is read piece by piece."""
 
-_LARGEST = 1 << 28
-"""Bytes of a file that is read whole."""
 
 _BLOCK = 1 << 20
 _NO_SPACE = re.compile(r"[^ \t\r\n]")
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file holds, which is read whole.
-
-    Raises:
-        UserError: it cannot be read, is no JSON file, or is too large to be held in memory.
-    """
-    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-        raise UserError(f"{path} is no regular file; replace or remove it")
-    try:
-        if (size := path.stat().st_size) > _LARGEST:
-            raise UserError(f"{path} has {size / 1e6:,.0f} MB, more than can be read at once; export it in parts")
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}; check the file and its permissions") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is no readable JSON file: it is not UTF-8 text; export it again") from None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise UserError(f"{path} is no readable JSON file: {reason}; export it again or remove it") from None
 
 
 def stream_object(path: Path, arrays: frozenset[str]) -> Iterator[tuple[str, Any]]:
