@@ -1,10 +1,10 @@
 """The pictures of the documentation: python docs/make_pictures.py DEMO CLIP
 
 DEMO is the folder of `polyscale demo`: docs/demo.png and the screenshots of docs/guides/report.md are made of it. CLIP
-is the file solidWhiteRight.mp4 of github.com/udacity/CarND-LaneLines-P1 (MIT licence, Udacity): docs/street.webp and
-the screenshot of docs/guides/try.md are made of one of its frames with the network for streets. `-` in place of one
-leaves its pictures out. Screenshots need selenium (`pip install -e ".[dev]"`) and Debian's packages chromium and
-chromium-driver.
+is the file solidWhiteRight.mp4 of github.com/udacity/CarND-LaneLines-P1 (MIT licence, Udacity): docs/street.webp, the
+picture of docs/guides/background.md and the screenshot of docs/guides/try.md are made of one of its frames with the
+network for streets. `-` in place of one leaves its pictures out. Screenshots need selenium (`pip install -e ".[dev]"`)
+and Debian's packages chromium and chromium-driver.
 """
 
 import base64
@@ -25,10 +25,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 import polyscale
 from polyscale.files import write_atomically
+from polyscale.inference.predictor import Predictor
 from polyscale.page import PageServer
 from polyscale.pictures import to_grey8, trust_map
 from polyscale.report import read_evaluation, read_run, summary_picture, write_report
 from polyscale.report.ways import scale_color
+from polyscale.video import Scene, background_of_image
 
 DOCS = Path(__file__).parent
 WIDTH = 1280
@@ -80,6 +82,7 @@ def of_street(clip: str, folder: Path) -> None:
     with av.open(clip) as container:
         frame = next(frame for k, frame in enumerate(container.decode(video=0)) if k == FRAME).to_image()
     predictor = polyscale.load("streets", "cpu")
+    of_sky(predictor, frame, folder)
     result = predictor.predict(frame)
     scales = sorted(result.attention)
     hues = [scale_color(k) for k in range(len(scales))]
@@ -102,6 +105,24 @@ def of_street(clip: str, folder: Path) -> None:
         time.sleep(2)
         _save(DOCS / "guides" / "try.png", _part(browser, "main", "#stage-section"))
         server.shutdown()
+
+
+def of_sky(predictor: Predictor, frame: Image.Image, folder: Path) -> None:
+    """The photograph, and all of it but the sky in front of a drawn evening."""
+    photo, evening, out = (folder / name for name in ("day.png", "evening.png", "out.png"))
+    frame.save(photo)
+    shares = np.linspace(0, 1, 90)[:, None, None] ** 1.5
+    colors = (1 - shares) * np.array([52, 58, 108]) + shares * np.array([255, 176, 112])
+    Image.fromarray(np.repeat(colors, 160, axis=1).astype(np.uint8)).save(evening)
+    kept = [name for name in predictor.label_space.names if name.casefold() != "sky"]
+    background_of_image(predictor, photo, out, Scene(kept, str(evening)))
+    with Image.open(out) as replaced:
+        both = [picture.resize(WIPE_SIZE, Image.Resampling.LANCZOS) for picture in (frame, replaced.convert("RGB"))]
+    pair = Image.new("RGB", (2 * WIPE_SIZE[0], WIPE_SIZE[1]))
+    for k, picture in enumerate(both):
+        pair.paste(picture, (k * WIPE_SIZE[0], 0))
+    with write_atomically(DOCS / "guides" / "background.webp") as temporary:
+        pair.save(temporary, "WEBP", quality=85, method=6)
 
 
 def _titled(picture: Image.Image, title: str, hues: list[tuple[int, int, int]]) -> Image.Image:

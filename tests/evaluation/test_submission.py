@@ -118,3 +118,16 @@ def test_other_classes_names_and_folders_with_files_are_refused(root, tmp_path):
     doubled.items = (doubled.items[0], doubled.items[0]._replace(name="again/frankfurt_000000_000019"))
     with pytest.raises(UserError, match="two images of the data have one name"):
         Submission(tmp_path / "b", doubled)
+
+
+def test_instances_count_only_where_there_are_instance_ids(root, tmp_path):
+    from polyscale.data.cityscapes import CityscapesConfig
+
+    write_like_cityscapes(tmp_path / "extra", {"train_extra": 1}, (96, 192), seed=2)
+    for labels, there in (("auto", False), ("coarse", True)):
+        data = CityscapesConfig(root=tmp_path / "extra", split="train_extra", labels=labels).open()
+        assert (InstanceCounts.of(data) is not None) == there
+    assert InstanceCounts.of(CityscapesConfig(root=root, split="val", long_edge=96).open()) is None
+    counts = InstanceCounts.of(open_data(root, "val"))
+    with pytest.raises(UserError, match="is 192 x 96 pixels, its image 3 x 2; unpack the zip"):
+        counts.add(open_data(root, "val").items[0].name, torch.zeros(2, 3, dtype=torch.long))

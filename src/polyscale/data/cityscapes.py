@@ -157,6 +157,22 @@ class CityscapesData(FileData):
         self._ignore_border = config.ignore_border
 
     @property
+    def instance_files(self) -> dict[str, Path]:
+        """The files of instance ids by the items' names.
+
+        None at all where one is missing (a teacher's labels have none), or where labels are resized as they are read.
+        """
+        masks = {item.name: item.mask for item in self.items}
+        ending = "_labelIds.png"
+        found = {
+            name: mask.with_name(mask.name.removesuffix(ending) + "_instanceIds.png")
+            for name, mask in masks.items()
+            if mask is not None and mask.name.endswith(ending)
+        }
+        whole = len(found) == len(masks) and self._long_edge is None and all(path.is_file() for path in found.values())
+        return found if whole else {}
+
+    @property
     def reading(self) -> str:
         """All that decides how a mask's file becomes labels."""
         return f"{super().reading} {self._threshold} {self._ignore_border}"

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from polyscale.errors import UserError
+from polyscale.labels import LabelSpace
 from polyscale.processes import sum_over_ranks
 
 if TYPE_CHECKING:
@@ -77,12 +78,13 @@ class InstanceCounts:
     """Sums over images from which ``compute`` makes the scores.
 
     Args:
-        data: Cityscapes with a file of instance ids beside each mask.
+        label_space: the classes of Cityscapes.
+        files: of instance ids, by the images' names.
     """
 
-    def __init__(self, data: "SegmentationData") -> None:
-        self._space = data.label_space
-        self._files = {item.name: _beside(item.mask) for item in data.items}
+    def __init__(self, label_space: LabelSpace, files: dict[str, Path]) -> None:
+        self._space = label_space
+        self._files = files
         names = self._space.names
         self._category = torch.zeros(len(names), dtype=torch.int64)
         for number, members in enumerate(_CATEGORIES.values(), start=1):
@@ -95,10 +97,8 @@ class InstanceCounts:
         """Counts for a data set; None where it is not Cityscapes or has no instance ids."""
         from polyscale.data.cityscapes import CityscapesData
 
-        if not isinstance(data, CityscapesData):
-            return None
-        there = all(item.mask is not None and _beside(item.mask).is_file() for item in data.items)
-        return cls(data) if there else None
+        files = data.instance_files if isinstance(data, CityscapesData) else {}
+        return cls(data.label_space, files) if files else None
 
     def add(self, name: str, classes: Tensor) -> None:
         """Add one image's prediction, (H, W) train ids.
@@ -154,11 +154,6 @@ class InstanceCounts:
             {name: score(alike, members) for name, members in _CATEGORIES.items()},
             {name: objects[name] for name in _MEAN_SIZES},
         )
-
-
-def _beside(mask: Path | None) -> Path:
-    assert mask is not None
-    return mask.with_name(mask.name.replace("_labelIds.png", "_instanceIds.png"))
 
 
 def _mean(scores: dict[str, float | None]) -> float | None:

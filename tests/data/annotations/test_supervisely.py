@@ -113,6 +113,7 @@ def test_a_bad_object_is_named(tmp_path, thing, message):
         ({"classes": ({"title": "car"}, {"title": "car"})}, "has two classes named 'car'"),
         ({"size": {"height": 8}}, "needs size.height and size.width"),
         ({"size": {"height": 9, "width": 10}}, r"a\.png is 10 x 8 pixels, but .* says 10 x 9"),
+        ({"size": {"height": 10**9, "width": 10**9}, "objects": [bomb()]}, r"a\.png is 10 x 8 pixels, but"),
         ({"objects": 3}, "has no list of objects"),
     ],
 )
