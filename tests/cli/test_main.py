@@ -131,7 +131,8 @@ def test_a_commands_status_is_the_programs(stand_in):
 def test_warnings_of_libraries_are_hidden_and_others_are_not():
     script = (
         "import warnings\nfrom polyscale.cli import main\nmain(['--version'])\n"
-        "for module in ('torch.nn.functional', 'timm', 'torchy', 'mine'):\n"
+        "import logging\nlogging.getLogger('PIL.TiffImagePlugin').error('from PIL')\n"
+        "for module in ('torch.nn.functional', 'timm', 'PIL.TiffImagePlugin', 'torchy', 'mine'):\n"
         "    warnings.warn_explicit('from ' + module, UserWarning, 'x.py', 1, module=module)"
     )
     shown = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stderr
@@ -139,6 +140,7 @@ def test_warnings_of_libraries_are_hidden_and_others_are_not():
     assert "from torchy" in shown
     assert "from torch.nn" not in shown
     assert "from timm" not in shown
+    assert "from PIL" not in shown
 
 
 def test_a_reader_that_goes_away_is_no_error():

@@ -4,6 +4,7 @@ Unusual here: ``--debug`` may stand anywhere on the line, so it is taken out bef
 heavy is imported before a command runs, so that ``polyscale --help`` stays quick.
 """
 
+import logging
 import os
 import sys
 import traceback
@@ -76,7 +77,8 @@ def _take_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
 
 def _silence_libraries() -> None:
     """Hide warnings that libraries address to programmers; ours are shown as one line, and Python's own stay."""
-    for module in ("torch", "torchvision", "timm", "accelerate", "huggingface_hub", "tensorboard"):
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # it logs what it raises
+    for module in ("torch", "torchvision", "timm", "accelerate", "huggingface_hub", "tensorboard", "PIL", "rasterio"):
         for category in (DeprecationWarning, FutureWarning, UserWarning):
             warnings.filterwarnings("ignore", category=category, module=rf"{module}(\.|$)")
     warnings.formatwarning = _format_warning

@@ -179,10 +179,12 @@ class RasterWriter:
         points, points_crs = source.gcps
         height, width = like.size
         blocks = {"tiled": True, "blockxsize": 256, "blockysize": 256} if min(height, width) >= 256 else {}
-        self._file = rasterio.open(
-            path, "w", driver="GTiff", height=height, width=width, count=1, dtype=dtype, crs=source.crs,
-            transform=source.transform, compress="deflate", bigtiff="if_safer", **blocks,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # of coordinates without an area
+            self._file = rasterio.open(
+                path, "w", driver="GTiff", height=height, width=width, count=1, dtype=dtype, crs=source.crs,
+                transform=source.transform, compress="deflate", bigtiff="if_safer", **blocks,
+            )  # fmt: skip
         if points:
             self._file.gcps = (points, points_crs)
         if palette is not None:

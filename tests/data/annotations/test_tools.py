@@ -58,6 +58,14 @@ def test_a_bad_yolo_line_is_named(tmp_path, line, message):
     assert "labels/train/a.txt" in str(caught.value)
 
 
+def test_yolo_labels_of_gigabytes_are_refused_before_they_are_read(tmp_path):
+    root = yolo(tmp_path, "0")
+    with (root / "labels" / "train" / "a.txt").open("ab") as file:
+        file.truncate(2_000_000_000)  # takes no space on the disk
+    with pytest.raises(UserError, match=r"a\.txt has 2,000 MB, too much for one image"):
+        YoloData(root).read_labels(0)
+
+
 def test_yolo_needs_names_and_folders(tmp_path):
     for names, message in (("", "has no names of classes"), ('{0: car, 1: ""}', "class 1 has no name")):
         with pytest.raises(UserError, match=message):

@@ -10,7 +10,7 @@ from polyscale.errors import UserError, nearest
 __all__ = ["chosen_classes", "folder_of_images", "read_json", "title_of"]
 
 _LARGEST = 1 << 28
-"""Bytes of a file that is read whole."""
+"""Bytes of a file that is read whole; that takes about ten times as much memory."""
 
 
 def read_json(path: Path) -> Any:

@@ -6,6 +6,7 @@ bitmap of each region, and FiftyOne the masks.
 """
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,8 +65,10 @@ def export_labels(
         The file or folder to import.
 
     Raises:
-        UserError: an image has no labels, a file cannot be read or written.
+        UserError: an image has no labels, a file cannot be read or written, the tolerance is no number from 0.
     """
+    if not 0 <= tolerance < math.inf:
+        raise UserError(f"the tolerance must be a number of pixels from 0, got {tolerance:g}; for example 1")
     check_folder(out)
     if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
         raise UserError(f"{out} is not empty; choose a new folder")

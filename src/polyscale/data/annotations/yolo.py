@@ -15,6 +15,9 @@ from polyscale.files import walk_files
 
 __all__ = ["YoloData", "yolo_lines"]
 
+_LARGEST = 1 << 26
+"""Bytes of the labels of one image."""
+
 
 class YoloData(ShapesData):
     """A folder with ``data.yaml`` (its ``names``), ``images/`` and ``labels/``.
@@ -50,6 +53,8 @@ class YoloData(ShapesData):
         path = self._root / "labels" / f"{name}.txt"
         if not path.is_file():
             return []
+        if (size_of_file := path.stat().st_size) > _LARGEST:
+            raise DataError(f"{path} has {size_of_file / 1e6:,.0f} MB, too much for one image; export it again")
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError):
