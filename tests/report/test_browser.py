@@ -291,7 +291,7 @@ def test_a_click_copies_a_threshold(page):
     wait(page, "document.getElementById('status').textContent.startsWith('Copied: --threshold ')")
 
 
-@pytest.mark.parametrize("pixels", [390, 820])
+@pytest.mark.parametrize("pixels", [390, 820, 900])
 def test_no_width_scrolls_sideways(page, pixels):
     width(page, pixels)
     assert script(page, "return document.documentElement.scrollWidth") <= pixels
