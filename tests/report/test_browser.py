@@ -257,7 +257,7 @@ def test_keys(page):
 
 
 def test_the_loupe_begins_at_a_pixel_that_fusion_rescued(page):
-    read = "const p = polyscale.stage.picture; const [x, y] = tellingPixel(p); return p.at('{}', x, y)"
+    read = "const p = polyscale.stage.picture; const [x, y] = polyscale.stage.pointed; return p.at('{}', x, y)"
     fused, average, truth = (script(page, read.format(name)) for name in ("fused", "average", "truth"))
     assert fused == truth != average
 
@@ -291,7 +291,7 @@ def test_a_click_copies_a_threshold(page):
     wait(page, "document.getElementById('status').textContent.startsWith('Copied: --threshold ')")
 
 
-@pytest.mark.parametrize("pixels", [390, 820])
+@pytest.mark.parametrize("pixels", [390, 820, 900])
 def test_no_width_scrolls_sideways(page, pixels):
     width(page, pixels)
     assert script(page, "return document.documentElement.scrollWidth") <= pixels

@@ -1,6 +1,9 @@
+import base64
+import io
 import re
 
 import numpy as np
+from PIL import Image
 from typer.testing import CliRunner
 
 from polyscale.cli.app import app
@@ -36,6 +39,9 @@ def test_a_page_of_a_data_set(tmp_path):
     assert {"train", "val"} <= set(re.findall(r'<h2 id="split-\d">(\w+)</h2>', page))
     assert page.count('alt="Where ') >= 10
     assert "128 x 64 (2)" in page
+    assert "<h1>data: what is in it</h1>" in page
+    where = base64.b64decode(re.search(r'class="where" src="data:image/png;base64,([^"]+)"', page)[1])
+    assert Image.open(io.BytesIO(where)).size == (96, 48)  # of the shape of the images
     assert "<script" not in page
 
 

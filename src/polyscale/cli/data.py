@@ -181,7 +181,7 @@ def report(
     with progress_bar("reading") as progress:
         checked = check_splits(splits, workers=workers, progress=progress)
     pages = [_split(name, opened, checked[name], workers) for name, opened in splits.items()]
-    typer.echo(write_data_page(out, data, next(iter(splits.values())).label_space, pages))
+    typer.echo(write_data_page(out, Path(data).name or data, next(iter(splits.values())).label_space, pages))
 
 
 def _split(name: str, data: "SegmentationData", checked: "DataReport", workers: int | None) -> "DataSplit":

@@ -42,7 +42,7 @@ NUM_BINS = 15
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0)
 """Temperatures that divide the logits of the network's own result, to see which calibrates it best."""
 
-MOST_PIXELS = 20_000
+MOST_PIXELS = 10_000
 """Pixels of an image on which the temperatures are tried: a regular grid of about so many."""
 
 LONGEST_MAP = 384
@@ -139,6 +139,7 @@ class Counts:
         true_bands = border_pixels.cumsum(1)[:, :widths]
         shape = (len(THICKNESS_BINS) + 1, len(BORDER_BINS) + 1, widths + 1)
         where = (thickness * shape[1] + border) * shape[2]
+        few = sampled(labels)
         matrices, image_thickness = [], []
         for k, row in enumerate(self.rows):
             classes, confidence = seen[row]
@@ -158,7 +159,7 @@ class Counts:
             matrices.append(confusion.sum(2).T)
             self.sums["large_confusion"][k] += confusion[:, :, 1].T
             if confidence is not None:
-                some = (classes, labels) if confidence.shape == labels.shape else (sampled(classes), sampled(labels))
+                some = (classes, labels) if confidence.shape == labels.shape else (sampled(classes), few)
                 found = calibration_counts(confidence, *some, NUM_BINS)
                 self.sums["reliability"][k] += found.cpu().numpy()
         if own.confidence is not None:

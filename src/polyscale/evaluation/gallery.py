@@ -166,8 +166,8 @@ def encode_logits(logits: Tensor) -> tuple[Tensor, float]:
 
 def write_thumbnail(path: Path, image: Array, classes: Tensor, labels: Tensor) -> None:
     """Write a small picture of an image with its wrong pixels in red."""
-    # Of a large image every k-th pixel is enough for a picture of its errors.
-    factor = max(1, max(labels.shape) // (2 * THUMBNAIL))
+    # Every k-th pixel is enough for a small picture of the errors.
+    factor = max(1, max(labels.shape) // THUMBNAIL)
     small = np.asarray(Image.fromarray(image).reduce(factor))
     guess, truth = (x[::factor, ::factor].cpu().numpy() for x in (classes, labels))
     shown = small.copy()

@@ -20,6 +20,9 @@ __all__ = ["DataExample", "DataSplit", "crop_around", "write_data_page"]
 
 Array = np.ndarray[Any, Any]
 
+LONGEST_WHERE = 96
+"""Of the pictures of where a class lives, in pixels."""
+
 MARGIN = 0.35
 """Around an example's object, as a share of its size."""
 
@@ -53,7 +56,7 @@ class DataSplit:
     where: Array
     """(C, rows, columns), 0 to 1."""
     sizes: Sequence[tuple[int, int, int]]
-    """(height, width, images)."""
+    """(height, width, images), the most frequent first."""
     problems: Sequence[Mapping[str, Any]]
     """kind, name, message, error."""
     examples: Sequence[DataExample] = ()
@@ -95,7 +98,7 @@ def _split(split: DataSplit, space: LabelSpace) -> dict[str, Any]:
                 "bar": 100 * float(split.shares[k]) / (largest or 1),
                 "images": int(split.num_with[k]),
                 "typical": None if typical is None else 100 * typical,
-                "where": _where(split.where[k]) if split.num_with[k] else None,
+                "where": _where(split.where[k], split.sizes[0][:2]) if split.num_with[k] else None,
             }
         )
     alone = np.maximum(np.diagonal(split.together), 1)
@@ -118,10 +121,11 @@ def _split(split: DataSplit, space: LabelSpace) -> dict[str, Any]:
     }
 
 
-def _where(shares: Array) -> str:
-    """Where in the frame a class lives, in relation to its largest share there."""
+def _where(shares: Array, size: tuple[int, int]) -> str:
+    """Where in the frame a class lives, in relation to its largest share there; of the shape of an image (H, W)."""
     top = float(shares.max()) or 1
-    return _uri(heat_map(shares / top).resize((shares.shape[1] * 4, shares.shape[0] * 4), Image.Resampling.NEAREST))
+    height, width = (max(1, round(LONGEST_WHERE * side / max(size))) for side in size)
+    return _uri(heat_map(shares / top).resize((width, height), Image.Resampling.NEAREST))
 
 
 def _example(one: DataExample, space: LabelSpace) -> str:
