@@ -1,10 +1,10 @@
 """The pictures of the documentation: python docs/make_pictures.py DEMO CLIP
 
-DEMO is the folder of `polyscale demo`: docs/demo.png and the screenshots of docs/guides/report.md are made of it. CLIP
-is the file solidWhiteRight.mp4 of github.com/udacity/CarND-LaneLines-P1 (MIT licence, Udacity): docs/street.webp, the
-picture of docs/guides/background.md and the screenshot of docs/guides/try.md are made of one of its frames with the
-network for streets. `-` in place of one leaves its pictures out. Screenshots need selenium (`pip install -e ".[dev]"`)
-and Debian's packages chromium and chromium-driver.
+DEMO is the folder of `polyscale demo`: the screenshots of docs/guides/report.md are made of it. CLIP is the file
+solidWhiteRight.mp4 of github.com/udacity/CarND-LaneLines-P1 (MIT licence, Udacity): docs/street.webp, the picture of
+docs/guides/background.md and the screenshot of docs/guides/try.md are made of one of its frames with the network for
+streets. `-` in place of one leaves its pictures out. Screenshots need selenium (`pip install -e ".[dev]"`) and Debian's
+packages chromium and chromium-driver.
 """
 
 import base64
@@ -28,7 +28,7 @@ from polyscale.files import write_atomically
 from polyscale.inference.predictor import Predictor
 from polyscale.page import PageServer
 from polyscale.pictures import to_grey8, trust_map
-from polyscale.report import read_evaluation, read_run, summary_picture, write_report
+from polyscale.report import read_evaluation, read_run, write_report
 from polyscale.report.ways import scale_color
 from polyscale.video import Scene, background_of_image
 
@@ -52,11 +52,8 @@ def main(demo: str, clip: str) -> None:
 
 
 def of_demo(demo: Path, folder: Path) -> None:
-    """The picture of the demo, and the screenshots of its report."""
+    """The screenshots of the demo's report."""
     stored = read_evaluation(demo / "evaluation", "demo", read_run(demo / "run"))
-    picture = summary_picture(stored)
-    height = round(picture.height * WIDTH / picture.width)
-    _save(DOCS / "demo.png", picture.resize((WIDTH, height), Image.Resampling.LANCZOS))
     page = folder / "report.html"
     write_report(page, [stored], ["polyscale", "report", "demo", "--out", "report.html"])
     with _browser(folder) as browser:
