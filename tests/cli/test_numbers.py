@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -45,17 +45,22 @@ TEXTS = [
 ]
 
 
-def _numeric(command: Any, name: str = "") -> Iterator[tuple[str, str]]:
+def _numeric(group: typer.Typer, name: str = "") -> Iterator[tuple[str, str]]:
     """Each command with each of its options that takes a number."""
-    for word, below in getattr(command, "commands", {}).items():
-        yield from _numeric(below, f"{name} {word}".strip())
-    for parameter in () if hasattr(command, "commands") else command.params:
-        kind = str(parameter.type_descriptor.annotation)
-        if parameter.opts[0].startswith("-") and ("int" in kind or "float" in kind):
-            yield name, parameter.opts[0]
+    for one in group.registered_commands:
+        assert one.callback is not None
+        for key, kind in get_type_hints(one.callback, include_extras=True).items():
+            base, *rest = get_args(kind) if get_origin(kind) is Annotated else (kind,)
+            if not {int, float} & {base, *get_args(base)}:
+                continue
+            declared = [text for info in rest for text in getattr(info, "param_decls", ()) if text.startswith("--")]
+            yield f"{name} {one.name}".strip(), (declared or [f"--{key.replace('_', '-')}"])[0]
+    for below in group.registered_groups:
+        assert below.typer_instance is not None
+        yield from _numeric(below.typer_instance, f"{name} {below.name}".strip())
 
 
-OPTIONS = list(_numeric(typer.main.get_command(app)))
+OPTIONS = list(_numeric(app))
 
 
 @pytest.fixture(scope="module")
