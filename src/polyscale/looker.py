@@ -11,7 +11,6 @@ from torch import Tensor
 
 from polyscale.adaptive import AdaptiveMultiScale
 from polyscale.errors import UserError
-from polyscale.metrics import top_class
 from polyscale.models.prepare import prepare_for_use
 from polyscale.multiscale import MultiScale
 from polyscale.strips import classify
@@ -245,10 +244,8 @@ def _weights(
     views = {scale: View(view.logits[:, :1], view.attention) for scale, view in views.items()}
     weights = model.weights(at_input_sizes(views, size))
     if any(weight.shape[1] > 1 for weight in weights.values()):
-        chosen = result
-        if result.is_floating_point():
-            chosen = torch.stack([top_class(one)[1] for one in result])[:, None]
-        chosen = chosen.long()
+        # ``argmax``, since an exported graph of any batch has no loop over its images.
+        chosen = result.argmax(1, keepdim=True) if result.is_floating_point() else result.long()
         weights = {s: w if w.shape[1] == 1 else w.gather(1, chosen) for s, w in weights.items()}
     return weights
 
