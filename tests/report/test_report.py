@@ -59,6 +59,32 @@ def test_the_verdict_names_gain_control_and_missing_classes(evaluation):
     assert table[1].name == "equal time (average of probabilities)"
 
 
+def test_a_network_that_averages_is_compared_with_scale_1(fakes, tmp_path):
+    from polyscale.evaluation import Recording, evaluate
+
+    data = fakes.HostileToys(fakes.SIZES[:2])
+    recording = Recording(tmp_path, gallery=None, logits=True)
+    evaluate(fakes.network("average"), data, (0.5, 1, 2), compare=True, recording=recording).write(tmp_path)
+    stored = read_evaluation(tmp_path)
+    assert stored.rival == "scale 1"
+    own, alone = (stored.scores["rows"][row]["mean_iou"] for row in ("fused", "scale 1"))
+    claims, table = verdict([stored], {})
+    assert f"{abs(100 * (own - alone)):.1f}" in claims[0].text
+    assert "1x alone" in claims[0].text
+    assert [row.name for row in table] == ["0.5x alone", "1x alone", "2x alone", "Average of logits"]
+    rows = stored.about["rows"]
+    found = {row: np.diagonal(stored.scores["rows"][row]["confusion"]).sum() for row in ("fused", "scale 1")}
+    assert rows[0] == "fused"
+    gained = int(stored.counts["rescued"].sum() - stored.counts["spoiled"].sum())
+    assert gained == found["fused"] - found["scale 1"] != 0
+    assert all("average" not in stored.pictures(entry) for entry in stored.about["images"])
+    write_report(tmp_path / "report.html", [stored])
+    page = (tmp_path / "report.html").read_text()
+    assert "gain over 1x alone" in page
+    assert "averaging" not in page
+    assert re.findall(r'<fieldset data-scale="(.*?)"', page) == ["0.5", "1", "2"]
+
+
 def test_several_seeds_that_disagree_are_level(evaluation):
     group = find_stored([f"a={evaluation(f's{k}', own, 0.5)}" for k, own in enumerate((0.52, 0.49, 0.51))])
     claims, (difference,) = verdict(group, {})

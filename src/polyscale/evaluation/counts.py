@@ -81,12 +81,12 @@ class Counts:
     Args:
         num_classes: C.
         rows: R names, the network's own result first.
-        average: the row of ``rows`` that the first is compared with pixel by pixel, or None.
+        rival: the row of ``rows`` that the first is compared with pixel by pixel, or None.
         scales: S scales whose weights are given, or none.
     """
 
-    def __init__(self, num_classes: int, rows: Sequence[str], average: str | None, scales: Sequence[float]) -> None:
-        self.num_classes, self.rows, self.average, self.scales = num_classes, tuple(rows), average, tuple(scales)
+    def __init__(self, num_classes: int, rows: Sequence[str], rival: str | None, scales: Sequence[float]) -> None:
+        self.num_classes, self.rows, self.rival, self.scales = num_classes, tuple(rows), rival, tuple(scales)
         c, r, t, b = num_classes, len(self.rows), len(THICKNESS_BINS) + 1, len(BORDER_BINS) + 1
         shapes: dict[str, tuple[int, ...]] = {
             "reliability": (r, 3, NUM_BINS),
@@ -183,11 +183,11 @@ class Counts:
         own = seen[self.rows[0]]
         right = own.classes == labels
         nothing = torch.full_like(labels, IGNORE)
-        if self.average is not None:
-            averaged = seen[self.average].classes == labels
+        if self.rival is not None:
+            theirs = seen[self.rival].classes == labels
             rescued, spoiled = (
                 self._table(torch.where(where, labels, nothing), None, 1)[:, 0]
-                for where in (right & ~averaged, averaged & ~right)
+                for where in (right & ~theirs, theirs & ~right)
             )
         else:
             rescued = spoiled = np.zeros(self.num_classes, dtype=np.int64)

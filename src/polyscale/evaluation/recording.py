@@ -18,7 +18,7 @@ from polyscale.attention import AttentionOverViews
 from polyscale.errors import UserError
 from polyscale.evaluation.counts import BOUNDARY_WIDTHS, CONFIDENT, TEMPERATURES, Counts, Seen, sampled
 from polyscale.evaluation.gallery import Gallery, are_few, remove, write_image, write_thumbnail
-from polyscale.evaluation.rows import AVERAGE_PROBABILITIES, FUSED, ORACLE, scale_row
+from polyscale.evaluation.rows import AVERAGE_PROBABILITIES, FUSED, ORACLE, rival_row, scale_row
 from polyscale.files import check_folder, write_atomically
 from polyscale.labels import LabelSpace
 from polyscale.metrics import BORDER_BINS, FIXED_POINT, THICKNESS_BINS, top_class
@@ -100,14 +100,15 @@ class Recording:
         single = [scale_row(scale) for scale in self._scales]
         self._single = single if len(single) > 1 and set(single) <= set(rows) else []
         names = (*rows, *([ORACLE] if self._single else []))
-        average = AVERAGE_PROBABILITIES if AVERAGE_PROBABILITIES in rows else None
-        self.counts = Counts(space.num_classes, names, average, sorted(weighted))
+        rival = rival_row(method, rows)
+        self.counts = Counts(space.num_classes, names, rival, sorted(weighted))
         self._about = {
             "format": FORMAT,
             "complete": False,
             "classes": list(space.names),
             "colors": [list(item.color) for item in space.classes],
             "rows": list(names),
+            "rival": rival,
             "scales": list(self._scales),
             "weighted_scales": sorted(weighted),
             "method": method,
@@ -153,9 +154,9 @@ class Recording:
             rows[ORACLE] = Seen(torch.where(right, labels, rows[FUSED].classes))
         confusion = self.counts.add(index, labels, rows, weights, probabilities)
         score = image_iou(confusion[0])
-        average = self.counts.average
-        mean = None if average is None else image_iou(confusion[self.counts.rows.index(average)])
-        gain = score - mean if score is not None and mean is not None else None
+        rival = self.counts.rival
+        other = None if rival is None else image_iou(confusion[self.counts.rows.index(rival)])
+        gain = score - other if score is not None and other is not None else None
         thumbnail = f"thumbnails/{index:06d}.jpg"
         write_thumbnail(self.folder / thumbnail, image, rows[FUSED].classes, labels)
         entry: dict[str, Any] = {"name": name, "size": list(labels.shape), "thumbnail": thumbnail, "gallery": None}
@@ -164,8 +165,8 @@ class Recording:
         if keep:
             place = f"gallery/{index:06d}"
             maps = {scale_name(row): rows[row] for row in (FUSED, *self._single)}
-            if average is not None:
-                maps["average"] = rows[average]
+            if rival == AVERAGE_PROBABILITIES:
+                maps["average"] = rows[rival]
             few = self.with_logits is None and are_few(views or {}, labels.shape)
             stored = views if self.with_logits or few else None
             about = write_image(self.folder / place, image, labels, maps, weights, stored)

@@ -42,6 +42,15 @@ def scale_row(scale: float) -> str:
     return f"scale {scale:g}"
 
 
+def rival_row(method: str, rows: Sequence[str]) -> str | None:
+    """The row that the network's own result is compared with pixel by pixel, or None where there is none.
+
+    It is the average of probabilities; for a network that averages scales it is scale 1.
+    """
+    row = scale_row(1.0) if method == "average" else AVERAGE_PROBABILITIES
+    return row if row in rows else None
+
+
 def row_names(method: str, scales: Sequence[float], flip: bool, compare: bool) -> tuple[str, ...]:
     """Names of the rows in the tables' order; known before the first image, so every process has the same ones."""
     if not compare:

@@ -21,9 +21,9 @@ from polyscale.evaluation.recording import fusion_of
 from polyscale.inference.predictor import Predictor
 from polyscale.page.look import look_at
 from polyscale.pictures import HEAT_COLORS
-from polyscale.report.build import MIXED, STAGE, page_environment, script, script_hash
+from polyscale.report.build import STAGE, page_environment, script, script_hash
 from polyscale.report.palettes import distinct_colors
-from polyscale.report.ways import scale_color
+from polyscale.report.ways import AVERAGE, map_name, mixed_scales, scale_color
 from polyscale.scales import check_scales
 
 __all__ = ["MOST_BYTES", "PageServer"]
@@ -97,6 +97,7 @@ def _page(predictor: Predictor, name: str, facts: Sequence[str]) -> tuple[bytes,
         "heat": [list(color) for color in HEAT_COLORS],
         "method": model.method,
         "fusion": fusion_of(model),
+        "rival": {"map": map_name(AVERAGE), "name": "average"},
         "images": [],
         "order": [],
         "coverage": None,
@@ -105,7 +106,7 @@ def _page(predictor: Predictor, name: str, facts: Sequence[str]) -> tuple[bytes,
     text = page_environment().get_template("try.html.j2").render(
         network=name, facts=facts, data=data, chosen=[f"{scale:g}" for scale in model.eval_scales], fixed=model.fixed,
         sizes=SIZES, longest=LONGEST, most_bytes=MOST_BYTES, most_megabytes=MOST_BYTES // 1_000_000, live=True,
-        mixer=model.method in MIXED and len(scales) > 1, scripts=program, version=polyscale.__version__,
+        mixer=mixed_scales(model.method, named, named), scripts=program, version=polyscale.__version__,
     )  # fmt: skip
     policy = (
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src '{script_hash(program)}'; "

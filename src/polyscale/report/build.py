@@ -21,17 +21,23 @@ from polyscale.report.page import template_environment
 from polyscale.report.palettes import distinct_colors
 from polyscale.report.stored import Stored, undamaged
 from polyscale.report.verdict import verdict
-from polyscale.report.ways import FUSED, ORACLE, SCALE_COLORS, label_space
+from polyscale.report.ways import (
+    FUSED,
+    ORACLE,
+    SCALE_COLORS,
+    against,
+    label_space,
+    map_name,
+    mixed_scales,
+    short,
+)
 
-__all__ = ["MIXED", "STAGE", "page_environment", "script", "script_hash", "write_report"]
+__all__ = ["STAGE", "page_environment", "script", "script_hash", "write_report"]
 
 Part = dict[str, Any]
 
 STAGE = ("decode", "fusion", "palette", "layers", "stage", "loupe", "mixer", "controls")
 """The programs of the stage, in this order, each in ``templates/js``."""
-
-MIXED = ("hierarchical", "average")
-"""Methods whose result a page can fuse anew."""
 
 REPORT = (*STAGE, "film", "panels", "main")
 
@@ -75,7 +81,15 @@ def _write(
             others.setdefault(one.name, []).append(one)
     claims, table = verdict(group, others)
     pictures = _pictures(first, beside)
-    nothing: Part = {"film": [], "data": {}, "embedded": {}, "strips": {}, "colors": _colors(first), "beside": None}
+    nothing: Part = {
+        "film": [],
+        "data": {},
+        "mixer": [],
+        "embedded": {},
+        "strips": {},
+        "colors": _colors(first),
+        "beside": None,
+    }
     program = script(REPORT)
     text = page_environment().get_template("report.html.j2").render(
         heading=heading or f"{first.name}: where it fails and which scale it trusts",
@@ -101,9 +115,7 @@ def _write(
         scripts=program if pictures else "",
         script_hash=script_hash(program),
         live=False,
-        mixer=first.metadata.get("method") in MIXED and bool(pictures) and any(
-            item.get("logits") for item in (pictures or {})["film"]
-        ),
+        rival=against(first.rival) if first.rival else None,
         **(pictures or nothing),
     )  # fmt: skip
     with write_atomically(out) as temporary:
@@ -146,8 +158,7 @@ def _ways(groups: Sequence[Sequence[Stored]]) -> Part | None:
         first = group[0]
         if first.scores is None:
             continue
-        names = [name for name in first.scores["rows"] if name != FUSED]
-        for name in [*names, FUSED, *([ORACLE] if first.about and ORACLE in first.about["rows"] else [])]:
+        for name in [*first.others, FUSED, *([ORACLE] if first.about and ORACLE in first.about["rows"] else [])]:
             values = [value for one in group if (value := _value(one, name)) is not None]
             if values:
                 row = {**sections.way(first, name), "values": [100 * value for value in values], "group": ""}
@@ -237,11 +248,13 @@ def _pictures(first: Stored, beside: Path) -> Part | None:
         "heat": [list(color) for color in HEAT_COLORS],
         "method": about["method"],
         "fusion": about["fusion"],
+        "rival": {"map": map_name(first.rival or ""), "name": short(first.rival or "")},
         "images": [{key: value for key, value in item.items() if key != "thumbnail"} for item in items],
         "order": order,
         "coverage": (sureness.coverage(first) or {}).get("curve"),
         "coverage_lowest": (sureness.coverage(first) or {}).get("lowest"),
     }
+    mixed = mixed_scales(about["method"], page["scales"], page["weighted"])
     uses_files = many or len(shown) > len(held) or any("views" in item for item in items)
     return {
         "film": [{**items[k], "position": k} for k in order],
@@ -250,6 +263,7 @@ def _pictures(first: Stored, beside: Path) -> Part | None:
         "strips": strips,
         "colors": colors,
         "beside": beside.name if uses_files else None,
+        "mixer": mixed if any(item.get("logits") for item in items) else [],
     }
 
 

@@ -21,7 +21,7 @@ from polyscale.labels import IGNORE, LabelSpace
 from polyscale.pictures import error_map
 from polyscale.report.arithmetic import marginals
 from polyscale.report.stored import Stored
-from polyscale.report.ways import AVERAGE, FUSED
+from polyscale.report.ways import FUSED
 
 __all__ = [
     "MOST_BYTES",
@@ -76,7 +76,7 @@ def film(stored: Stored) -> list[Part]:
     found = marginals(counts, len(rows), len(names))
     means, own = mean_iou(found), rows.index(FUSED)
     iou = class_iou(found)[:, own]
-    average = rows.index(AVERAGE) if AVERAGE in rows else None
+    rival = None if stored.rival is None else rows.index(stored.rival)
     pixels = counts["image_pixels"].sum(1)
     items = []
     for k, entry in enumerate(about["images"]):
@@ -85,7 +85,7 @@ def film(stored: Stored) -> list[Part]:
                 "name": entry["name"],
                 "size": entry["size"],
                 "score": _percent(means[k, own]),
-                "gain": None if average is None else _percent(means[k, own] - means[k, average]),
+                "gain": None if rival is None else _percent(means[k, own] - means[k, rival]),
                 "iou": [_percent(value) for value in iou[k]],
                 "confident": _percent(counts["confident_errors"][k] / max(1, pixels[k]), 2),
                 "mistakes": _mistakes(counts, k, own, len(names)),
@@ -114,7 +114,7 @@ def _mistakes(counts: Mapping[str, Array], image: int, row: int, num_classes: in
 
 
 def default_order(items: Sequence[Part]) -> list[int]:
-    """Six worst, then three largest gains and three largest losses over averaging, then the rest from the worst on."""
+    """Six worst, three largest gains and three largest losses against the rival, then the rest from the worst on."""
     by_score = sorted(range(len(items)), key=lambda k: (items[k]["score"] is None, items[k]["score"]))
     gains = sorted((k for k in range(len(items)) if items[k]["gain"] is not None), key=lambda k: -items[k]["gain"])
     first = [*by_score[:6], *(k for k in gains[:3] if items[k]["gain"] > 0)]

@@ -22,8 +22,11 @@ MOST_IN_CELLS = 14
 
 
 def shown_rows(stored: Stored) -> list[str]:
-    """Each scale alone, their average and the network's own result, in this order."""
-    rows = (stored.scores or {}).get("rows", {})
+    """Each scale alone, their average and the network's own result, in this order.
+
+    A network that averages has its own result in place of the average.
+    """
+    rows = stored.others
     singles = sorted((row for row in rows if row.startswith("scale ")), key=lambda row: float(row.split()[1]))
     return [*singles, *([AVERAGE] if AVERAGE in rows else []), FUSED]
 
@@ -170,8 +173,8 @@ def trust(stored: Stored) -> Part | None:
 
 
 def rescued(stored: Stored) -> Part | None:
-    """Pixels that fusion got right and averaging wrong, and the reverse, by class."""
-    if not stored.counts or stored.about is None or AVERAGE not in stored.about["rows"]:
+    """Pixels that fusion got right and its rival wrong, and the reverse, by class."""
+    if not stored.counts or stored.about is None or stored.rival is None:
         return None
     good, bad = (stored.counts[name].sum(0) for name in ("rescued", "spoiled"))
     pixels = stored.counts["thickness_pixels"].sum(1)

@@ -12,6 +12,7 @@ import numpy as np
 from polyscale.config import read_yaml
 from polyscale.errors import UserError
 from polyscale.files import inside, refuse_address
+from polyscale.report.ways import AVERAGE, FUSED
 
 __all__ = ["Run", "Stored", "find_stored", "read_evaluation", "read_run", "undamaged"]
 
@@ -67,6 +68,26 @@ class Stored:
         folder = entry["gallery"]["folder"]
         found = sorted(path.name for path in self.file(folder).iterdir() if path.suffix in (".png", ".jpg"))
         return {Path(name).stem: self.file(f"{folder}/{name}") for name in found}
+
+    @property
+    def method(self) -> str:
+        """How the network combines scales."""
+        return str(self.metadata.get("method", ""))
+
+    @property
+    def others(self) -> list[str]:
+        """Rows besides the network's own, without the average of a network that averages: it is the same."""
+        same = {FUSED, AVERAGE} if self.method == "average" else {FUSED}
+        return [row for row in (self.scores or {}).get("rows", {}) if row not in same]
+
+    @property
+    def rival(self) -> str | None:
+        """The row that the network's own is compared with: the average, or scale 1 for a network that averages."""
+        if self.about is not None:
+            row = self.about.get("rival", AVERAGE)
+            return row if row in self.about["rows"] else None
+        row = "scale 1" if self.method == "average" else AVERAGE
+        return row if row in (self.scores or {}).get("rows", {}) else None
 
     @property
     def metadata(self) -> Mapping[str, Any]:

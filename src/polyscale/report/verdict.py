@@ -9,7 +9,7 @@ import numpy as np
 from polyscale.intervals import Interval, bootstrap, interval
 from polyscale.report.arithmetic import marginals
 from polyscale.report.stored import Stored
-from polyscale.report.ways import AVERAGE, FUSED, ORACLE, title
+from polyscale.report.ways import AVERAGE, FUSED, ORACLE, against, title
 
 __all__ = ["Claim", "Difference", "control", "differences", "never_predicted", "verdict"]
 
@@ -129,11 +129,11 @@ def verdict(group: Sequence[Stored], others: Mapping[str, Sequence[Stored]]) -> 
     first = group[0]
     if first.scores is None:
         return [Claim("not evaluated yet", "note")], []
-    rows = [row for row in first.scores["rows"] if row != FUSED]
+    rows = first.others
     table = differences(group, rows)
     claims = []
-    if AVERAGE in table:
-        claims.append(_claim(table[AVERAGE], "averaging"))
+    if (rival := first.rival) in table:
+        claims.append(_claim(table[rival], against(rival)))
     elif (own := miou(first, FUSED)) is not None:
         claims.append(Claim(f"{100 * own:.1f} mIoU", "note"))
     controls = {name: found for name, other in others.items() if other[0].scores and (found := control(group, other))}

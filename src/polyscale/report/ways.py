@@ -11,7 +11,10 @@ __all__ = [
     "FUSED",
     "ORACLE",
     "SCALE_COLORS",
+    "against",
     "label_space",
+    "map_name",
+    "mixed_scales",
     "scale_color",
     "scale_text",
     "short",
@@ -60,11 +63,33 @@ def short(row: str) -> str:
     return "average" if row == AVERAGE else row
 
 
+def map_name(row: str) -> str:
+    """Name of the map of a row's classes among the files of an image."""
+    return "average" if row == AVERAGE else row.replace(" ", "-")
+
+
+def against(row: str) -> str:
+    """A row as that with which the network's own is compared."""
+    return "averaging" if row == AVERAGE else f"{short(row)} alone"
+
+
 def style(row: str, scales: Sequence[float]) -> str:
     """Name of the style that draws a row the same everywhere on the page."""
     if row.startswith("scale "):
         return f"s{sorted(scales).index(float(row.removeprefix('scale '))) % len(SCALE_COLORS)}"
     return {FUSED: "fused", AVERAGE: "average", ORACLE: "oracle"}.get(row, "other")
+
+
+def mixed_scales(method: str, scales: Sequence[str], weighted: Sequence[str]) -> list[str]:
+    """Scales that a page can weigh anew, none where it does not know the method's formula.
+
+    Args:
+        method: of combining scales.
+        scales: all that were looked at.
+        weighted: those whose weight the network chooses.
+    """
+    found = {"average": scales, "hierarchical": weighted}.get(method, ())
+    return list(found) if len(found) > 1 else []
 
 
 def scale_color(position: int) -> Color:

@@ -7,7 +7,7 @@
  *   confident: number | null, mistakes: [number, number, number][], stored: boolean, logits?: boolean, file?: string,
  *   views?: string}} ImageInfo
  * @typedef {{classes: string[], distinct: Rgb[], own: Rgb[], scales: string[], weighted: string[], scale_colors: Rgb[],
- *   heat: Rgb[], method: string, fusion: string, images: ImageInfo[], order: number[],
+ *   heat: Rgb[], method: string, fusion: string, rival: {map: string, name: string}, images: ImageInfo[], order: number[],
  *   coverage: [number, number, number][] | null, coverage_lowest: number | null}} PageData
  * @typedef {{size: [number, number], logits: Record<string, {grid: [number, number], deepest: number,
  *   attention?: [number, number, number], best?: [number, number]}>, files: Record<string, string>}} StoredImage

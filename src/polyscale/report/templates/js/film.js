@@ -131,7 +131,7 @@ function sortedImages(key) {
  */
 function noteText(index, key) {
   const image = page.images[index];
-  const gain = image.gain === null ? "" : ` · ${signedText(image.gain)} over average`;
+  const gain = image.gain === null ? "" : ` · ${signedText(image.gain)} over ${page.rival.name}`;
   if (key.startsWith("class-")) return `${page.classes[Number(key.slice(6))]} ${image.iou[Number(key.slice(6))]} %`;
   if (key === "confident") return `${image.confident} % surely wrong`;
   return `mIoU ${image.score ?? "–"}${gain}`;

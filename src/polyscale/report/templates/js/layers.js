@@ -34,7 +34,7 @@ function layersOf(picture) {
   if (has("average")) layers.push({ key: "average", title: "Average", kind: "classes" });
   if (has("mixed")) layers.push({ key: "mixed", title: "Mixed", kind: "classes" });
   if (has("truth")) layers.push({ key: "error", title: "Error", kind: "error" });
-  if (has("truth") && has("average")) layers.push({ key: "rescued", title: "Rescued and spoiled", kind: "rescued" });
+  if (has("truth") && has(page.rival.map)) layers.push({ key: "rescued", title: "Rescued and spoiled", kind: "rescued" });
   if (page.weighted.some((scale) => has(`weight-${scale}`))) layers.push({ key: "trust", title: "Trust", kind: "trust" });
   if (has("confidence-fused")) layers.push({ key: "confidence", title: "Confidence", kind: "confidence" });
   return layers;
@@ -121,12 +121,12 @@ function colorOf(picture, layer) {
         truth[pixel] === IGNORED ? ignored : truth[pixel] === fused[pixel] || choice.hidden.has(truth[pixel]) ? clear : wrong;
     }
     case "rescued": {
-      const [truth, fused, average] = [map("truth"), map("fused"), map("average")];
+      const [truth, fused, rival] = [map("truth"), map("fused"), map(page.rival.map)];
       const [good, bad] = [/** @type {Tint} */ ([...RESCUED, 0.9]), /** @type {Tint} */ ([...SPOILED, 0.9])];
       return (pixel) => {
         if (truth[pixel] === IGNORED) return ignored;
         const right = fused[pixel] === truth[pixel];
-        return right === (average[pixel] === truth[pixel]) ? clear : right ? good : bad;
+        return right === (rival[pixel] === truth[pixel]) ? clear : right ? good : bad;
       };
     }
     case "trust":

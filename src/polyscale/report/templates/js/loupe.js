@@ -28,16 +28,16 @@ function setUpLoupe(stage) {
 }
 
 /**
- * Where to look first: a pixel in the midst of those that fusion rescued, else where it differs from the average, else
+ * Where to look first: a pixel in the midst of those that fusion rescued, else where it differs from its rival, else
  * the image's middle.
  * @param {Picture} picture
  * @returns {[number, number]}
  */
 function tellingPixel(picture) {
-  const [fused, average, truth] = ["fused", "average", "truth"].map((name) => picture.maps.get(name)?.data);
+  const [fused, rival, truth] = ["fused", page.rival.map, "truth"].map((name) => picture.maps.get(name)?.data);
   const found = [];
-  for (let k = 0; fused && average && k < fused.length; k++) {
-    if (fused[k] !== average[k] && (!truth || truth[k] === fused[k])) found.push(k);
+  for (let k = 0; fused && rival && k < fused.length; k++) {
+    if (fused[k] !== rival[k] && (!truth || truth[k] === fused[k])) found.push(k);
   }
   const { width, height } = picture;
   const place = found.length ? found[found.length >> 1] : (height >> 1) * width + (width >> 1);
