@@ -11,7 +11,7 @@ import numpy as np
 from polyscale.report import arithmetic
 from polyscale.report.plot import Series, plot
 from polyscale.report.stored import Stored
-from polyscale.report.ways import AVERAGE, FUSED, ORACLE, scale_text, short, style, title
+from polyscale.report.ways import AVERAGE, FUSED, scale_text, short, style, title
 
 __all__ = ["boundary", "classes", "confusion", "large_regions", "rescued", "shown_rows", "sizes", "trust"]
 
@@ -238,7 +238,7 @@ def boundary(stored: Stored) -> Part | None:
     widths = stored.about["boundary_widths"]
     rows = []
     for k, row in enumerate(stored.about["rows"]):
-        if row == ORACLE:
+        if row not in (FUSED, *stored.others):
             continue
         both, either = stored.counts["boundary"][k].transpose(1, 0, 2)
         values = [
