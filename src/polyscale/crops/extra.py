@@ -60,7 +60,11 @@ class ExtraTransform(Config):
             options.setdefault("num_output_channels", 3)
         if "p" in inspect.signature(kind).parameters and self.name != "RandomPhotometricDistort":
             options["p"] = 1.0
-        return kind(**options)
+        made = kind(**options)
+        if self.name != "GaussianNoise":
+            return made
+        # Up to torchvision 0.21 it takes no bytes.
+        return v2.Compose([v2.ToDtype(torch.float32, scale=True), made, v2.ToDtype(torch.uint8, scale=True)])
 
 
 def apply_extra(
