@@ -187,6 +187,7 @@ def test_a_file_that_differs_is_not_left(build, space, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_one_size_and_a_program_of_torch(build, space, tmp_path):
     model = build("single")
     made = export_network(model, space, tmp_path / "net.onnx", size=(33, 48))
