@@ -45,3 +45,12 @@ def test_without_a_folder_it_stays_in_memory() -> None:
     )  # fmt: skip
     assert result.best is None
     assert result.predictor.predict(torch.rand(3, 20, 30)).labels.shape == (20, 30)
+
+
+def test_other_classes_than_the_data_s_are_told(tmp_path: Path) -> None:
+    network = nn.Conv2d(**{**OPTIONS, "out_channels": 5})
+    with pytest.raises(UserError, match="the network gives 5 classes, and the data has 9"):
+        attend(
+            network, streets("train"), tmp_path, held_out=streets("val"), settings=SETTINGS, mean=NONE, std=ONE,
+            device="cpu",
+        )  # fmt: skip

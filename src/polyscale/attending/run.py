@@ -34,7 +34,7 @@ from polyscale.models.checkpoint import Checkpoint
 from polyscale.models.onnx_network import OnnxNetwork
 from polyscale.multiscale import MultiScale
 from polyscale.processes import joined, local_device, share_weights, wait_for_all
-from polyscale.views import look
+from polyscale.views import View, look
 
 __all__ = ["AttendResult", "attend_network", "with_attention"]
 
@@ -166,10 +166,14 @@ def with_attention(checkpoint: Checkpoint, config: AttendConfig) -> AttentionOve
     segmenter = copy.deepcopy(checkpoint.model.segmenter)
     if isinstance(segmenter, Segmenter):
         segmenter.attention = None
-    width = 0
-    if config.reads == "both":
-        width = _feature_channels(segmenter)
     space = checkpoint.label_space
+    view = _first_view(segmenter, checkpoint.model.in_channels, config.reads == "both")
+    if view.logits.shape[1] != space.num_classes:
+        raise UserError(
+            f"the network gives {view.logits.shape[1]} classes, and the data has {space.num_classes}; both must be the "
+            "same classes in the same order"
+        )
+    width = 0 if view.features is None else view.features.shape[1]
     head = ViewAttention(space.num_classes, config.channels, space.num_classes if config.maps == "class" else 1, width)
     network = AttentionOverViews(segmenter, head, bool(width), config.scales, config.scales)
     attention = AttentionConfig(channels=config.channels, reads=config.reads, maps=config.maps)
@@ -186,12 +190,13 @@ def averaged(checkpoint: Checkpoint, network: MultiScale, scales: tuple[float, .
 
 
 @torch.no_grad()
-def _feature_channels(segmenter: torch.nn.Module) -> int:
-    device = next(segmenter.parameters()).device
-    features = look(segmenter.eval(), torch.zeros(1, 3, 64, 64, device=device), 1.0, features=True, grid=True).features
-    if features is None:
+def _first_view(segmenter: torch.nn.Module, channels: int, features: bool) -> View:
+    """A view of nothing, for its numbers of channels."""
+    device = next((parameter.device for parameter in segmenter.parameters()), torch.device("cpu"))
+    view = look(segmenter.eval(), torch.zeros(1, channels, 64, 64, device=device), 1.0, features=features, grid=True)
+    if features and view.features is None:
         raise UserError("the network gives no features; set reads: views, or name a layer with features=…")
-    return features.shape[1]
+    return view
 
 
 def _renewed(config: ModelConfig | None, settings: MultiScaleConfig) -> ModelConfig | None:

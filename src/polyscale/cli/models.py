@@ -12,17 +12,18 @@ def models_command() -> None:
 
     Example: polyscale predict street.jpg --network camvid-lite0
     """
-    from polyscale.models.finding import shipped_networks
+    from polyscale.models.finding import SHORT, shipped_networks
 
     networks = shipped_networks()
     if not networks:
         say("no networks ship with this installation")
         raise typer.Exit(1)
-    rows = [
-        [item.name, len(item.classes), f"{item.file.stat().st_size / 1e6:.1f}", str(item.info.get("score", ""))]
-        for item in networks
-    ]
-    print_table("Networks that ship with Polyscale", ["name", "classes", "MB", "score"], rows)
+    short = {name: other for other, name in SHORT.items()}
+    rows = []
+    for item in networks:
+        size = f"{item.file.stat().st_size / 1e6:.1f}"
+        rows.append([item.name, short.get(item.name, ""), len(item.classes), size, str(item.info.get("score", ""))])
+    print_table("Networks that ship with Polyscale", ["name", "or", "classes", "MB", "score"], rows)
     for item in networks:
         typer.echo(f"\n{item.name}: {', '.join(item.classes)}")
         for key in ("trained_on", "split", "resolution", "pretraining", "licence", "controls"):

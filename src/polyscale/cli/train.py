@@ -110,7 +110,10 @@ def _check_recipes(files: list[str]) -> None:
             )
         if not Path(part).is_file():
             refuse_address(part)
-            raise UserError(f"no such file: {part}; give a recipe's YAML file, or a change such as training.epochs=10")
+            raise UserError(
+                f"no such file: {part}; name a data set's folder, a recipe's YAML file, or a change such as "
+                "training.epochs=10"
+            )
 
 
 class TrainingDisplay:

@@ -1,6 +1,7 @@
 """Writes a network as a file that other runtimes read."""
 
 import contextlib
+import inspect
 import json
 import logging
 import warnings
@@ -115,6 +116,8 @@ def _trace(network: Exportable, size: tuple[int, int] | None) -> torch.export.Ex
     example = torch.rand(_TRACED if size is None else (2, 3, *size))
     anything = torch.export.Dim.DYNAMIC
     dynamic = {0: anything} if size is not None else {0: anything, 2: anything, 3: anything}
+    if "prefer_deferred_runtime_asserts_over_guards" not in inspect.signature(torch.export.export).parameters:
+        raise UserError(f"export needs a newer PyTorch than {torch.__version__}; install the newest")
     try:
         with _quiet(), torch.no_grad():
             program = torch.export.export(

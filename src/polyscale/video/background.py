@@ -63,7 +63,9 @@ def classes_to_keep(names: Sequence[str], space: LabelSpace) -> list[int]:
     if unknown:
         near = get_close_matches(unknown[0].casefold(), known, n=1)
         meant = f", did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"the network knows no class {unknown[0]!r}{meant}; its classes are {listed}")
+        raise UserError(
+            f"the network knows no class {unknown[0]!r}{meant}; name with --keep some of its classes: {listed}"
+        )
     if not names:
         raise UserError(f"name the classes to keep; the network's are {listed}")
     found = sorted({known[name.casefold()] for name in names})
