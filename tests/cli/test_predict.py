@@ -87,6 +87,11 @@ def test_where_nothing_can_be_predicted_nothing_is_written(checkpoint, images, t
     assert not (tmp_path / "out").exists()
 
 
+def test_a_mistake_in_a_network_s_name_is_told(images, capsys):
+    assert main(["predict", "peple", str(images)]) == 2
+    assert "'peple', did you mean 'people'?" in capsys.readouterr().err
+
+
 def test_nothing_predicted_is_status_two(checkpoint, tmp_path, capsys):
     for number in (1, 2):
         (tmp_path / f"broken{number}.png").write_bytes(b"no image")

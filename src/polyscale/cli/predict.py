@@ -1,5 +1,6 @@
 """``polyscale predict``: pictures of what a network sees in images."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -66,13 +67,15 @@ def predict_command(
     import polyscale
     from polyscale.inference.files import find_images, predict_files
     from polyscale.inference.prediction import OUTPUTS, check_outputs
-    from polyscale.models.finding import names_network
+    from polyscale.models.finding import find_network, names_network
 
     network, by_default = DEFAULT, not names_network(paths[0])
     if not by_default:
         network, *paths = paths
         if not paths:
             raise UserError(f"{network} is a network; name images after it, such as photo.jpg")
+    elif len(paths) > 1 and re.fullmatch(r"[\w-]+", paths[0]) and not Path(paths[0]).exists():
+        find_network(paths[0])  # a network's name with a mistake: the nearest is told
     outputs = OUTPUTS if only is None else tuple(part.strip() for part in only.split(",") if part.strip())
     check_outputs(outputs)
     found = find_images(paths, out)  # a wrong path is told before the network is loaded
