@@ -89,7 +89,7 @@ def test_where_nothing_can_be_predicted_nothing_is_written(checkpoint, images, t
 
 def test_a_mistake_in_a_network_s_name_is_told(images, capsys):
     assert main(["predict", "peple", str(images)]) == 2
-    assert "'peple', did you mean 'people'?" in capsys.readouterr().err
+    assert "did you mean 'people'?" in capsys.readouterr().err
 
 
 def test_nothing_predicted_is_status_two(checkpoint, tmp_path, capsys):
