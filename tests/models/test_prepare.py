@@ -155,7 +155,8 @@ def test_what_cannot_be_folded_is_left(reason):
     with torch.no_grad():
         wanted = model(images)
         fold_batch_norms(model)
-        assert torch.equal(model(images), wanted)
+        # Not to the bit: a weight made anew lies elsewhere in memory, where its norm may be summed in another order.
+        torch.testing.assert_close(model(images), wanted, rtol=1e-6, atol=1e-6)
     assert norms(model)
 
 
