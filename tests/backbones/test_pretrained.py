@@ -45,7 +45,8 @@ def test_timms_flattened_names_are_matched(tmp_path):
     backbone = build_backbone(config).eval()
     x = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
-        assert torch.equal(backbone(x)[-1], model.eval().forward_features(x))
+        maps = model.eval().forward_intermediates(x, intermediates_only=True)
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(backbone(x), maps, strict=True))
 
 
 def test_files_that_do_not_fit(tmp_path, resnet):

@@ -191,9 +191,9 @@ def averaged(checkpoint: Checkpoint, network: MultiScale, scales: tuple[float, .
 
 @torch.no_grad()
 def _first_view(segmenter: torch.nn.Module, channels: int, features: bool) -> View:
-    """A view of nothing, for its numbers of channels."""
+    """A view of an empty image, for its numbers of channels."""
     device = next((parameter.device for parameter in segmenter.parameters()), torch.device("cpu"))
-    view = look(segmenter.eval(), torch.zeros(1, channels, 64, 64, device=device), 1.0, features=features, grid=True)
+    view = look(segmenter.eval(), torch.zeros(1, channels, 256, 256, device=device), 1.0, features=features, grid=True)
     if features and view.features is None:
         raise UserError("the network gives no features; set reads: views, or name a layer with features=…")
     return view

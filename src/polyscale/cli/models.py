@@ -10,7 +10,7 @@ __all__ = ["models_command"]
 def models_command() -> None:
     """List the networks that can be used by name.
 
-    Example: polyscale predict street.jpg --network camvid-lite0
+    Example: polyscale predict people photo.jpg
     """
     from polyscale.models.finding import SHORT, shipped_networks
 

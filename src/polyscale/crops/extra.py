@@ -63,7 +63,7 @@ class ExtraTransform(Config):
         made = kind(**options)
         if self.name != "GaussianNoise":
             return made
-        # Up to torchvision 0.21 it takes no bytes.
+        # In torchvision 0.21 it takes no bytes.
         return v2.Compose([v2.ToDtype(torch.float32, scale=True), made, v2.ToDtype(torch.uint8, scale=True)])
 
 

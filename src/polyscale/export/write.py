@@ -32,6 +32,10 @@ _TRACED = (2, 3, 353, 449)
 _OPSET = 18
 
 
+TOO_OLD = "prefer_deferred_runtime_asserts_over_guards" not in inspect.signature(torch.export.export).parameters
+"""PyTorch before 2.9 cannot trace sizes that are not known."""
+
+
 class Exported(NamedTuple):
     """A file that was written."""
 
@@ -116,8 +120,8 @@ def _trace(network: Exportable, size: tuple[int, int] | None) -> torch.export.Ex
     example = torch.rand(_TRACED if size is None else (2, 3, *size))
     anything = torch.export.Dim.DYNAMIC
     dynamic = {0: anything} if size is not None else {0: anything, 2: anything, 3: anything}
-    if "prefer_deferred_runtime_asserts_over_guards" not in inspect.signature(torch.export.export).parameters:
-        raise UserError(f"export needs a newer PyTorch than {torch.__version__}; install the newest")
+    if TOO_OLD:
+        raise UserError(f"export needs PyTorch 2.9 or newer; this is {torch.__version__}")
     try:
         with _quiet(), torch.no_grad():
             program = torch.export.export(
