@@ -25,6 +25,7 @@ from record import save, show
 
 import polyscale
 from polyscale import pictures
+from polyscale.baselines import AveragePooling
 from polyscale.data.png import encode_index_png
 from polyscale.data.streets import draw_scene
 from polyscale.memory import keep_freed_memory
@@ -79,10 +80,10 @@ def main() -> None:
     image = draw_scene(0, 0, SIZE).image
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
-        maps, _ = network.model.maps(pixels, (2.0, 1.0, 0.5))
+        maps, _ = AveragePooling(network.model.segmenter).maps(pixels, (2.0, 1.0, 0.5))
         maps = [logits.contiguous() for logits in maps]
     labels, confidence = quick_classes(maps)
-    # That network averages, so weights are made: of how sure each scale is.
+    # An average has no weights of pixels, so some are made: of how sure each scale is.
     sure = torch.stack([classify([logits], SIZE).confidence[0] for logits in maps])
     weights = list((4 * sure).softmax(0).numpy())
     heat = pictures.heat_palette()

@@ -6,6 +6,7 @@ network, recipe and number of steps; only its labels differ:
     fine            the images with fine labels alone
     fine + coarse   and as many of the others with coarse polygons
     auto 0.5, 0.9   and as many of the others with the labels of a teacher, kept where its probability is 0.5 or 0.9
+    unlabelled 0.5, 0.9   and as many images that have no labels at all with those of a teacher that saw "fine" alone
     coarse + auto   coarse polygons stand, and the teacher fills what they leave out
     round 2         "auto 0.5" with the student of "auto 0.5" as the teacher
     ..., all        each image as often as any other, where the rows above see both kinds equally often
@@ -23,9 +24,12 @@ row "teacher" gives its own score.
         model.backbone.pretrained=true training.optimizer.lr=1e-3
     python benchmarks/table4.py --data camvid --camvid CAMVID --start 600 --steps 300 --change augment.crop=[192,256]
 
+    python benchmarks/table4.py --data ccp --ccp CCP --start 400 --steps 300 --rows "auto 0.5" "unlabelled 0.5"
+
 streets: drawn scenes with exact labels, other ones for each seed; scored on 60 more. camvid: the train part without the
 sequence 0006R0; the first quarter of each sequence keeps fine labels; scored on 0006R0 and on the official val part
-(one clip from the middle of a training sequence, which flatters).
+(one clip from the middle of a training sequence, which flatters). ccp: 100 photographs of people keep fine labels, 600
+have coarse polygons drawn from theirs, 600 more have none.
 
 Each finished network leaves one JSON file in --out, so an interrupted run continues.
 """
@@ -40,23 +44,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+import numpy as np
+import torch
 from record import finished, save, show
+from table4_data import CCP, CamVid, Streets
+from torch import Tensor
 
 import polyscale
 from polyscale.autolabel import AutolabelConfig, autolabel, rethreshold
 from polyscale.autolabel.audit import audit
-from polyscale.cli.demo import RECIPE
 from polyscale.config import dump_yaml, load_config, validate
-from polyscale.data import CAMVID, CamVidConfig, FolderConfig, open_data
-from polyscale.data.streets import write_streets
-from polyscale.data.streets.coarse import coarse_labels
+from polyscale.data import SegmentationData, open_data
 from polyscale.errors import UserError
 from polyscale.evaluation import evaluate
 from polyscale.files import write_atomically
+from polyscale.intervals import difference
+from polyscale.metrics import confusion_matrix
 from polyscale.training import ExperimentConfig, train
-
-SCALES = (0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,13 @@ class Row:
     Attributes:
         threshold: of the teacher's labels; None without a teacher.
         keep_coarse: coarse polygons stand where they are, and the teacher fills the gaps.
+        unlabelled: the images have no labels of any kind.
         balance: ``equal``: as many of them as of those with fine labels in each epoch; ``all``: each image as often.
     """
 
     threshold: float | None = None
     keep_coarse: bool = False
+    unlabelled: bool = False
     balance: str = "equal"
 
 
@@ -82,86 +88,32 @@ ROWS = {
     "fine + coarse": Row(),
     "auto 0.5": Row(0.5),
     "auto 0.9": Row(0.9),
+    "unlabelled 0.5": Row(0.5, unlabelled=True),
+    "unlabelled 0.9": Row(0.9, unlabelled=True),
     "coarse + auto 0.5": Row(0.5, keep_coarse=True),
     "round 2": Row(0.5),
     "fine + coarse, all": Row(balance="all"),
     "coarse + auto 0.5, all": Row(0.5, keep_coarse=True, balance="all"),
     "all fine": Row(),
 }
-COMPARED = ("fine", "fine + coarse", "all fine")
+COMPARED = ("fine", "fine + coarse")
 """The rows that all others are measured by."""
 LOWEST = 0.5
-STREETS = {"train": 240, "val": 60}
-CAMVID_RECIPE = Path(__file__).parent.parent / "configs/camvid/lite0.yaml"
-HELD_OUT = "0006R0*"
 
 
-class Streets:
-    """Drawn streets, other ones for each seed."""
+class Images:
+    """The confusion matrix of each image, in the data's order."""
 
-    def __init__(self, arguments: argparse.Namespace, seed: int) -> None:
-        self.root = arguments.out / f"streets{seed}"
-        write_streets(self.root, STREETS, seed=seed, coarse=True)
-        names = [item.name for item in open_data(self.root, "train").items]
-        self.fine = tuple(names[: arguments.fine or 30])
-        self.recipe = RECIPE
+    def __init__(self, data: SegmentationData) -> None:
+        self._labels = {item.name: index for index, item in enumerate(data.items)}
+        self._data = data
+        self.tables = np.zeros((len(data.items), *[data.label_space.num_classes] * 2), dtype=np.int64)
 
-    def labels(self, kind: str, part: str) -> FolderConfig:
-        """The ``part`` ("fine", "rest" or "all") of the training images with their fine or coarse labels."""
-        chosen = {"fine": {"include": self.fine}, "rest": {"exclude": self.fine}, "all": {}}[part]
-        folder = {"fine": "masks", "coarse": "coarse"}[kind]
-        templates = {"image": "images/{split}/{name}", "mask": folder + "/{split}/{name}"}
-        return FolderConfig(root=self.root, split="train", **templates, **chosen)
-
-    @property
-    def tests(self) -> dict[str, Any]:
-        """What is scored; the first is the table's."""
-        return {"val": open_data(self.root, "val")}
-
-
-class CamVid:
-    """CamVid without the sequence that is held out; the first quarter of each sequence keeps fine labels."""
-
-    def __init__(self, arguments: argparse.Namespace, seed: int) -> None:
-        if arguments.camvid is None:
-            raise UserError("--data camvid needs --camvid FOLDER with train, trainannot, val and valannot")
-        self.root = Path(arguments.camvid)
-        self.coarse = arguments.out / f"coarse{seed}"
-        data = open_data(CamVidConfig(root=self.root, split="train", exclude=(HELD_OUT,)))
-        sequences: dict[str, list[str]] = {}
-        for item in data.items:
-            sequences.setdefault(item.name.partition("_")[0], []).append(item.name)
-        quarters = [names[: arguments.fine or math.ceil(len(names) / 4)] for names in sequences.values()]
-        self.fine = tuple(name for names in quarters for name in names)
-        CAMVID.to_yaml(self.coarse / "label_space.yaml")
-        for index, item in enumerate(data.items):
-            path = self.coarse / "train" / f"{item.name}.png"
-            if not path.exists():
-                labels = data.read(index).labels
-                assert labels is not None
-                with write_atomically(path) as temporary:
-                    Image.fromarray(CAMVID.decode(coarse_labels(labels, [seed, index]))).save(temporary)
-        self.recipe = CAMVID_RECIPE
-
-    def labels(self, kind: str, part: str) -> FolderConfig:
-        """The ``part`` ("fine", "rest" or "all") of the training images with their fine or coarse labels."""
-        chosen: dict[str, Any] = {"fine": {"include": self.fine}}.get(part, {"exclude": (HELD_OUT,)})
-        if part == "rest":
-            chosen["exclude"] += self.fine
-        masks = self.root.resolve() / "trainannot" if kind == "fine" else self.coarse.resolve() / "train"
-        return FolderConfig(
-            root=self.root,
-            image="train/{name}",
-            mask=f"{masks}/{{name}}",
-            label_space=(self.coarse / "label_space.yaml").resolve(),
-            **chosen,
-        )
-
-    @property
-    def tests(self) -> dict[str, Any]:
-        """What is scored; the first is the table's."""
-        held_out = CamVidConfig(root=self.root, split="train", include=(HELD_OUT,))
-        return {"0006R0, held out": open_data(held_out), "official val": open_data(self.root, "val")}
+    def add(self, name: str, classes: Tensor) -> None:
+        """Count one image's classes, (H, W) train ids."""
+        index = self._labels[name]
+        labels = torch.from_numpy(self._data.read(index).labels)
+        self.tables[index] = confusion_matrix(classes.cpu(), labels, self._data.label_space.num_classes).numpy()
 
 
 class Experiment:
@@ -169,7 +121,7 @@ class Experiment:
 
     def __init__(self, arguments: argparse.Namespace, seed: int) -> None:
         self.arguments, self.seed, self.out = arguments, seed, arguments.out
-        self.data = {"streets": Streets, "camvid": CamVid}[arguments.data](arguments, seed)
+        self.data = {"streets": Streets, "camvid": CamVid, "ccp": CCP}[arguments.data](arguments, seed)
         self.teacher = OWN_TEACHER if arguments.teacher_change else arguments.teacher
 
     def row(self, name: str) -> dict[str, Any]:
@@ -178,12 +130,12 @@ class Experiment:
         if result.exists():
             return dict(json.loads(result.read_text()))
         row = ROWS[name]
-        teacher = "auto 0.5" if name == "round 2" else self.teacher
-        labels = None if row.threshold is None else self.auto_labels(teacher, row.threshold, row.keep_coarse)
+        teacher = "auto 0.5" if name == "round 2" else "fine" if row.unlabelled else self.teacher
+        labels = None if row.threshold is None else self.auto_labels(row, teacher, row.threshold)
         start = time.monotonic()
         last = self.train(name, labels)
         values: dict[str, Any] = {"row": name, "seed": self.seed, "training_seconds": time.monotonic() - start}
-        if labels is not None:
+        if labels is not None and not row.unlabelled:
             found = audit(labels, open_data(self.data.labels("fine", "rest")))
             values["labels"] = {
                 quality.name: {
@@ -194,29 +146,35 @@ class Experiment:
             values["teacher"] = teacher
             values["curve"] = {level: found.at(level)[-1].precision for level in found.thresholds}
         model = polyscale.load(last, "cpu").model
-        values["tests"] = {test: evaluate(model, data, SCALES).to_json() for test, data in self.data.tests.items()}
+        values["tests"], values["images"] = {}, {}
+        for test, data in self.data.tests.items():
+            images = Images(data)
+            scores = evaluate(model, data, self.data.scales, keep=images.add)
+            values["tests"][test] = scores.to_json()
+            values["images"][test] = [table.tolist() for table in images.tables]
         with write_atomically(result) as temporary:
             temporary.write_text(json.dumps(values))
         return values
 
-    def auto_labels(self, teacher: str, threshold: float, keep_coarse: bool = False) -> Path:
+    def auto_labels(self, row: Row, teacher: str, threshold: float) -> Path:
         """The labels that a teacher gives the images without fine ones; their folder."""
-        kind = "labels-and-coarse" if keep_coarse else "labels"
+        kind = "labels-and-coarse" if row.keep_coarse else "new-labels" if row.unlabelled else "labels"
         folder: Path = self.out / f"{kind}-of-{_slug(teacher)}-{self.seed}"
         if threshold != LOWEST:
-            lowest = self.auto_labels(teacher, LOWEST, keep_coarse)
+            lowest = self.auto_labels(row, teacher, LOWEST)
             folder = folder.with_name(f"{folder.name}-{threshold}")
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(lowest, folder)
             rethreshold(folder, threshold)
             return folder
         self.row(teacher)  # trains it where it is not there yet
-        images = self.out / f"rest{self.seed}.yaml"
-        images.write_text(dump_yaml(self.data.labels("coarse", "rest").model_dump(mode="json")), encoding="utf-8")
-        coarse = images if keep_coarse else None
-        settings = AutolabelConfig(threshold=LOWEST, scales=SCALES, confidence=True, confidence_stride=1)
+        images = self.data.unlabelled if row.unlabelled else self.out / f"rest{self.seed}.yaml"
+        if not row.unlabelled:
+            rest = self.data.labels("coarse", "rest").model_dump(mode="json")
+            images.write_text(dump_yaml(rest), encoding="utf-8")
+        settings = AutolabelConfig(threshold=LOWEST, scales=self.data.scales, confidence=True, confidence_stride=1)
         last = self.run_folder(teacher) / "last.safetensors"
-        autolabel(last, images, folder, settings, coarse=coarse, device="cpu")
+        autolabel(last, images, folder, settings, coarse=images if row.keep_coarse else None, device="cpu")
         return folder
 
     def train(self, name: str, labels: Path | None = None) -> Path:
@@ -256,23 +214,21 @@ def _slug(name: str) -> str:
 
 
 def summarise(results: dict[str, list[dict[str, Any]]], test: str) -> dict[str, Any]:
-    """Mean and spread of each row, its gain over "fine + coarse" seed by seed, and how much of the gap it closes."""
-    scores = {
-        name: [100 * result["tests"][test]["rows"]["fused"]["mean_iou"] for result in row]
-        for name, row in results.items()
-    }
-    low, high = (statistics.mean(scores[name]) for name in ("fine", "all fine"))
-    rows = {}
-    for name, values in scores.items():
-        gains = [value - coarse for value, coarse in zip(values, scores["fine + coarse"], strict=True)]
-        rows[name] = {
-            "seeds": values,
-            "mean": statistics.mean(values),
-            "stdev": _stdev(values),
-            "gain_over_coarse": statistics.mean(gains),
-            "gain_over_coarse_stdev": _stdev(gains),
-            "gap_closed": (statistics.mean(values) - low) / (high - low) if high != low else None,
-        }
+    """Mean and spread of each row, its gain over "fine" and "fine + coarse", and how much of the gap it closes.
+
+    A gain is of all seeds' images together, with the 95 % range over other draws of the images.
+    """
+    tables = {name: np.concatenate([result["images"][test] for result in row]) for name, row in results.items()}
+    rows: dict[str, dict[str, Any]] = {}
+    for name, row in results.items():
+        scores = [100 * result["tests"][test]["rows"]["fused"]["mean_iou"] for result in row]
+        rows[name] = {"seeds": scores, "mean": statistics.mean(scores), "stdev": _stdev(scores)}
+        for other, key in (("fine", "gain_over_fine"), ("fine + coarse", "gain_over_coarse")):
+            rows[name][key] = [100 * value for value in difference(tables[name], tables[other])]
+    if "all fine" in rows:
+        low, high = rows["fine"]["mean"], rows["all fine"]["mean"]
+        for values in rows.values():
+            values["gap_closed"] = (values["mean"] - low) / (high - low) if high != low else None
     return rows
 
 
@@ -284,15 +240,15 @@ def print_summary(title: str, rows: dict[str, Any]) -> None:
     """The table."""
     show(
         title,
-        ["labels", "mIoU", "stdev", "over fine + coarse", "stdev", "gap closed %", "each seed"],
+        ["labels", "mIoU", "stdev", "over fine", "over fine + coarse", "gap closed %", "each seed"],
         [
             [
                 name,
                 f"{row['mean']:.2f}",
                 f"{row['stdev']:.2f}",
-                f"{row['gain_over_coarse']:+.2f}",
-                f"{row['gain_over_coarse_stdev']:.2f}",
-                "-" if row["gap_closed"] is None else f"{100 * row['gap_closed']:.0f}",
+                _range(row["gain_over_fine"]),
+                _range(row["gain_over_coarse"]),
+                "-" if row.get("gap_closed") is None else f"{100 * row['gap_closed']:.0f}",
                 " ".join(f"{value:.1f}" for value in row["seeds"]),
             ]
             for name, row in rows.items()
@@ -300,18 +256,24 @@ def print_summary(title: str, rows: dict[str, Any]) -> None:
     )
 
 
+def _range(gain: list[float]) -> str:
+    return "{:+.1f} [{:+.1f}, {:+.1f}]".format(*gain)
+
+
 def main() -> None:
     """Train, label, score, print, record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", choices=["streets", "camvid"], default="streets")
+    parser.add_argument("--data", choices=["streets", "camvid", "ccp"], default="streets")
     parser.add_argument("--camvid", type=Path, help="CamVid's folder with train, trainannot, val, valannot")
+    parser.add_argument("--ccp", type=Path, help="CCP's folder with images, masks and label_space.yaml")
     parser.add_argument("--fine", type=int, help="images with fine labels (CamVid: of each sequence)")
     parser.add_argument("--steps", type=int, default=400, help="of every student")
     parser.add_argument("--start", type=int, default=0, help="steps of the network that all students go on from")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--teacher", choices=["fine", "fine + coarse"], default="fine + coarse")
     more = [name for name in ROWS if name not in (OWN_TEACHER, *COMPARED)]
-    parser.add_argument("--rows", nargs="+", choices=more, default=more, help=f"besides {', '.join(COMPARED)}")
+    usual = [name for name in more if not ROWS[name].unlabelled]
+    parser.add_argument("--rows", nargs="+", choices=more, default=usual, help=f"besides {', '.join(COMPARED)}")
     parser.add_argument("--change", nargs="+", default=[], metavar="KEY=VALUE", help="in every network's recipe")
     parser.add_argument("--teacher-change", nargs="+", default=[], metavar="KEY=VALUE", help="in the teacher's recipe")
     parser.add_argument("--teacher-steps", type=int, default=400, help="of a teacher with --teacher-change")
@@ -338,7 +300,7 @@ def main() -> None:
         print_summary(f"mIoU on {arguments.data}, {test}; {arguments.steps} steps, seeds {arguments.seeds}", rows)
     labels = {name: [result.get("labels") for result in row] for name, row in results.items() if ROWS[name].threshold}
     seconds = {name: [result["training_seconds"] for result in row] for name, row in results.items()}
-    values = {**settings, "seeds": arguments.seeds, "scales": SCALES, "tests": summaries}
+    values = {**settings, "seeds": arguments.seeds, "scales": experiment.data.scales, "tests": summaries}
     title = f"table4-{arguments.data}" + (f"-fine{arguments.fine}" if arguments.fine else "")
     save(
         title + ("-teacher" if arguments.teacher_change else ""),
