@@ -99,3 +99,28 @@ def test_a_background_behind_a_video_and_a_picture(checkpoint, clip, tmp_path, c
     assert "is there already; choose another name, or --replace it" in capsys.readouterr().err
     assert main([*arguments[:-1], "dog", "--replace"]) == 2
     assert "knows no class 'dog'" in capsys.readouterr().err
+
+
+def test_video_and_background_know_a_network_of_their_own(clip, tmp_path, capsys):
+    options = ["--size", "32x32", "--scales", "1", "--device", "cpu"]
+    assert main(["video", str(clip), str(tmp_path / "seen.mkv"), *options]) == 0
+    assert "with streets, which ships" in capsys.readouterr().err
+    assert main(["background", str(clip), str(tmp_path / "behind.mkv"), *options]) == 0
+    assert "with people, which ships" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["video", "background"])
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (["peple", "in.mp4", "out.mp4"], "did you mean 'people'"),
+        (["in.mp4"], "two names are needed, IN and OUT"),
+        (["people", "in.mp4"], "two names are needed, IN and OUT"),
+        (["people", "in.mp4", "out.mp4", "more.mp4"], "two names are needed, IN and OUT"),
+        (["none.mp4", "in.mp4", "out.mp4"], "no checkpoint at none.mp4"),
+    ],
+)
+def test_what_video_and_background_are_given_is_told_apart(command, parts, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([command, *parts]) == 2
+    assert message in capsys.readouterr().err

@@ -1,13 +1,11 @@
 """``polyscale background``: another background behind what is kept."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from polyscale.cli.display import open_bar, say
 from polyscale.cli.options import (
-    CheckpointArgument,
     DeviceOption,
     FlipOption,
     Precision,
@@ -16,28 +14,28 @@ from polyscale.cli.options import (
     TrustOption,
     parse_scales,
     parse_size,
+    source_and_target,
 )
 from polyscale.cli.video import EveryOption, RateOption, ReplaceOption, SizeOption, SmoothOption, SoundOption, report
 
 __all__ = ["background_command"]
+
+DEFAULT = "people"
 
 _NOTHING = 1e-4
 """Share of a picture below which nothing worth mentioning is kept."""
 
 
 def background_command(
-    checkpoint: CheckpointArgument,
-    source: Annotated[
-        str,
+    parts: Annotated[
+        list[str],
         typer.Argument(
-            metavar="IN",
-            help="An image, a video, a folder of pictures, a .txt list of them, or a camera's number (0).",
+            metavar="[NETWORK] IN OUT",
+            help=f"A network (a file, a run's folder, or a name that `polyscale models` lists; by default {DEFAULT}). "
+            "IN: an image, a video, a folder of pictures, a .txt list of them, or a camera's number (0). "
+            "OUT: the picture (.png, .jpg, .webp) or video to write.",
             show_default=False,
         ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Argument(metavar="OUT", help="The picture (.png, .jpg, .webp) or video to write.", show_default=False),
     ],
     keep: Annotated[
         str, typer.Option("--keep", metavar="CLASS,…", help="Classes that stay in front; person is all of its parts.")
@@ -70,11 +68,12 @@ def background_command(
 
     OUT decides whether IN is read as an image or as a video.
 
-    Example: polyscale background people photo.jpg out.png --with blur
+    Example: polyscale background photo.jpg out.png --with blur
     """
     wanted = parse_scales(scales)
     shape = None if size is None else parse_size(size)
     names = [name.strip() for name in keep.split(",") if name.strip()]
+    checkpoint, source, out, by_default = source_and_target(parts, DEFAULT, "polyscale background photo.jpg out.png")
     import polyscale
     from polyscale.video.background import PICTURE_SUFFIXES, Scene, background_of_image, background_of_video
     from polyscale.video.sink import VIDEO_SUFFIXES, check_target
@@ -82,6 +81,8 @@ def background_command(
     still = out.suffix.lower() in PICTURE_SUFFIXES
     check_target(out, source, replace, (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES))
     predictor = polyscale.load(checkpoint, device, precision.value, trust or ())
+    if by_default:
+        say(f"with {DEFAULT}, which ships with Polyscale; name another network before IN")
     scene = Scene(names, backdrop, refine, islands)
     if still:
         kept = background_of_image(predictor, source, out, scene, scales=wanted, flip=flip, size=shape, replace=replace)

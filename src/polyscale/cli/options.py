@@ -1,5 +1,6 @@
 """Arguments and options that several commands share, and how their text is read."""
 
+import re
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,6 +30,8 @@ __all__ = [
     "parse_scales",
     "parse_size",
     "parse_tiles",
+    "source_and_target",
+    "take_network",
 ]
 
 LONGEST_NUMBER = 6
@@ -164,3 +167,34 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def _is_count(text: str) -> bool:
     return text.isdecimal() and len(text) <= LONGEST_NUMBER and int(text) > 0
+
+
+def take_network(parts: list[str], default: str) -> tuple[str, list[str], bool]:
+    """The network before other arguments, or the one that ships for this; the others; whether it is the default.
+
+    Raises:
+        UserError: the first argument is nearly a network's name; the message names the nearest.
+    """
+    from polyscale.models.finding import find_network, names_network
+
+    if parts and names_network(parts[0]):
+        return parts[0], parts[1:], False
+    if len(parts) > 1 and re.fullmatch(r"[\w-]*[A-Za-z_][\w-]*", parts[0]) and not Path(parts[0]).exists():
+        find_network(parts[0])
+    return default, parts, True
+
+
+def source_and_target(parts: list[str], default: str, example: str) -> tuple[str, str, Path, bool]:
+    """Network, source and target of ``[NETWORK] IN OUT``, and whether the network is the default.
+
+    Raises:
+        UserError: not two names beside the network's.
+    """
+    from polyscale.models.finding import find_network
+
+    network, rest, by_default = take_network(parts, default)
+    if by_default and len(rest) == 3:
+        find_network(rest[0])  # says why it is none
+    if len(rest) != 2:
+        raise UserError(f"two names are needed, IN and OUT, after the network if one is named: {example}")
+    return network, rest[0], Path(rest[1]), by_default

@@ -1,6 +1,5 @@
 """``polyscale predict``: pictures of what a network sees in images."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +20,7 @@ from polyscale.cli.options import (
     parse_bands,
     parse_scales,
     parse_tiles,
+    take_network,
 )
 from polyscale.errors import UserError
 
@@ -67,15 +67,10 @@ def predict_command(
     import polyscale
     from polyscale.inference.files import find_images, predict_files
     from polyscale.inference.prediction import OUTPUTS, check_outputs
-    from polyscale.models.finding import find_network, names_network
 
-    network, by_default = DEFAULT, not names_network(paths[0])
-    if not by_default:
-        network, *paths = paths
-        if not paths:
-            raise UserError(f"{network} is a network; name images after it, such as photo.jpg")
-    elif len(paths) > 1 and re.fullmatch(r"[\w-]+", paths[0]) and not Path(paths[0]).exists():
-        find_network(paths[0])  # a network's name with a mistake: the nearest is told
+    network, paths, by_default = take_network(paths, DEFAULT)
+    if not paths:
+        raise UserError(f"{network} is a network; name images after it, such as photo.jpg")
     outputs = OUTPUTS if only is None else tuple(part.strip() for part in only.split(",") if part.strip())
     check_outputs(outputs)
     found = find_images(paths, out)  # a wrong path is told before the network is loaded

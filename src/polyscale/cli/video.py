@@ -1,13 +1,11 @@
 """``polyscale video``: what a network sees in a video."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from polyscale.cli.display import open_bar, say
 from polyscale.cli.options import (
-    CheckpointArgument,
     DeviceOption,
     FlipOption,
     Precision,
@@ -16,6 +14,7 @@ from polyscale.cli.options import (
     TrustOption,
     parse_scales,
     parse_size,
+    source_and_target,
 )
 
 if TYPE_CHECKING:
@@ -31,6 +30,8 @@ __all__ = [
     "report",
     "video_command",
 ]
+
+DEFAULT = "streets"
 
 SizeOption = Annotated[
     str | None,
@@ -48,17 +49,15 @@ ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace OUT wher
 
 
 def video_command(
-    checkpoint: CheckpointArgument,
-    source: Annotated[
-        str,
+    parts: Annotated[
+        list[str],
         typer.Argument(
-            metavar="IN",
-            help="A video file, a folder of pictures, a .txt list of them, or a camera's number (0).",
+            metavar="[NETWORK] IN OUT",
+            help=f"A network (a file, a run's folder, or a name that `polyscale models` lists; by default {DEFAULT}). "
+            "IN: a video file, a folder of pictures, a .txt list of them, or a camera's number (0). "
+            "OUT: the video to write: .mp4, .mov, .mkv or .webm.",
             show_default=False,
         ),
-    ],
-    out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="The video to write: .mp4, .mov, .mkv or .webm.", show_default=False)
     ],
     shown: Annotated[
         str,
@@ -86,9 +85,12 @@ def video_command(
     """Show what a network sees in a video.
 
     Frames keep their times and the sound is kept. OUT is whole or absent; with a camera, Ctrl-C is the end.
+
+    Example: polyscale video in.mp4 out.mp4 --show side
     """
     wanted = parse_scales(scales)
     shape = None if size is None else parse_size(size)
+    checkpoint, source, out, by_default = source_and_target(parts, DEFAULT, "polyscale video in.mp4 out.mp4")
     import polyscale
     from polyscale.video import label_video
     from polyscale.video.draw import check_shown
@@ -97,6 +99,8 @@ def video_command(
     check_shown(shown)
     check_target(out, source, replace)
     predictor = polyscale.load(checkpoint, device, precision.value, trust or ())
+    if by_default:
+        say(f"with {DEFAULT}, which ships with Polyscale; name another network before IN")
     bar = open_bar("video", "frames")
     try:
         summary = label_video(
