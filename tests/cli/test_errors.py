@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from polyscale.cli import main
 from polyscale.cli.errors import explain
 from polyscale.errors import UserError
 from polyscale.files import write_atomically
@@ -117,3 +118,15 @@ def test_a_loader_process_that_the_system_ended_is_told():
     with pytest.raises(RuntimeError) as info:
         next(iter(DataLoader(Killed(), num_workers=1)))
     assert "mostly for lack of memory; choose fewer training.num_workers" in explain(info.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["train", "data", "--epochs", "3"], "such as training.epochs=10; see polyscale train --help"),
+        (["attend", "a", "b", "--epochs", "3"], "such as epochs=12; see polyscale attend --help"),
+    ],
+)
+def test_a_setting_that_is_given_as_an_option_is_shown_as_key_and_value(arguments, hint, capsys):
+    assert main(arguments) == 2
+    assert hint in capsys.readouterr().err

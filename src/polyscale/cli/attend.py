@@ -10,6 +10,9 @@ from polyscale.cli.options import CheckpointArgument, DataArgument, DeviceOption
 
 __all__ = ["attend_command"]
 
+FEW = 20
+"""Images; the range of a gain is worth little with fewer."""
+
 
 def attend_command(
     checkpoint: CheckpointArgument,
@@ -73,6 +76,8 @@ def attend_command(
         say(f"{gain}; the attention is kept")
     else:
         say(f"{gain}: no more than chance may give, so the average of the scales is kept")
+    if result.judgement.images < FEW:
+        say(f"{result.judgement.images} images are few to judge by; name more with --held-out")
     typer.echo(result.best)
 
 

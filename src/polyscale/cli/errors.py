@@ -11,6 +11,9 @@ from polyscale.errors import UserError
 
 __all__ = ["explain"]
 
+SETTINGS = {"train": "training.epochs=10", "attend": "epochs=12"}
+"""Commands whose settings are no options, each with an example."""
+
 _DEBUG_HINT = "--debug shows where"
 
 
@@ -88,6 +91,8 @@ def _usage(error: BaseException) -> str:
     message = _one_line(error.format_message())  # type: ignore[attr-defined]
     context = getattr(error, "ctx", None)
     where = f"{context.command_path} --help" if context is not None else "polyscale --help"
+    if getattr(error, "option_name", None) and context is not None and context.command.name in SETTINGS:
+        message = f"{message.rstrip('.')}; a setting is given as key=value, such as {SETTINGS[context.command.name]}"
     return f"{message.rstrip('.')}; see {where}"
 
 

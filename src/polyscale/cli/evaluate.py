@@ -45,7 +45,10 @@ def evaluate_command(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder of scores.json and the CSV files. By default beside the checkpoint."),
+        typer.Option(
+            "--out",
+            help="Folder of scores.json and the CSV files. By default beside the checkpoint, or evaluation/.",
+        ),
     ] = None,
     report: Annotated[
         bool,

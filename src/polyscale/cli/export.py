@@ -29,7 +29,7 @@ def export_command(
     replace: Annotated[bool, typer.Option("--replace", help="Replace FILE where it is there already.")] = False,
     trust: TrustOption = None,
 ) -> None:
-    """Write a network, with the fusion of its scales, as one file for ONNX Runtime or PyTorch.
+    """Write a network, with the fusion of its scales, as one file for ONNX Runtime or PyTorch. It takes minutes.
 
     `predict`, `evaluate`, `autolabel`, `video` and `background` take an .onnx file in place of a checkpoint.
 
@@ -44,6 +44,11 @@ def export_command(
     from polyscale.models.checkpoint import load_checkpoint
 
     network = load_checkpoint(checkpoint, trust=trust or ())
+    say(
+        "tracing the network, writing it, and comparing the file with it; this takes a minute or more"
+        if verify
+        else "tracing the network and writing it; this takes a minute or more"
+    )
     made = export_network(
         network.model, network.label_space, out, scales=wanted, size=shape, verify=verify, info=network.info
     )

@@ -1,8 +1,9 @@
 """``polyscale train``: train a network by a recipe, and show progress."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -39,7 +40,7 @@ def train_command(
     Example: polyscale train mydata --out runs/first
     """
     from polyscale.config import load_config
-    from polyscale.training import ExperimentConfig, run_name, train
+    from polyscale.training import ExperimentConfig, choose_recipe, run_name, train
 
     files = [part for part in recipe or () if "=" not in part or Path(part).exists()]
     overrides = [part for part in recipe or () if part not in files]
@@ -55,7 +56,9 @@ def train_command(
         _check_recipes(files)
         config = load_config(ExperimentConfig, files, overrides)
     else:
-        config = load_config(ExperimentConfig, [], overrides, _chosen(data))
+        chosen = choose_recipe(data)
+        config = load_config(ExperimentConfig, [], overrides, chosen)
+        _tell(chosen["notes"])
     folder = out or Path("runs") / config.name
     display = TrainingDisplay()
     try:
@@ -80,16 +83,12 @@ def _data(parts: list[str]) -> str | None:
     return parts[0] if len(parts) == 1 and is_data(parts[0]) else None
 
 
-def _chosen(data: str) -> dict[str, Any]:
-    """A recipe for a data set; the first process says what was chosen and why."""
-    from polyscale.training import choose_recipe
-
-    values = choose_recipe(data)
+def _tell(notes: Sequence[str]) -> None:
+    """What was chosen for the data and why; said by the first process."""
     if os.environ.get("RANK", "0") == "0":
-        for line in values["notes"]:
+        for line in notes:
             say(line)
         say("config.yaml in the run's folder is this recipe; change it there, or with key=value")
-    return values
 
 
 def _check_recipes(files: list[str]) -> None:
