@@ -118,8 +118,10 @@ class CCP:
         """The ``part`` ("fine", "rest" or "all") of the training images with their fine or coarse labels."""
         chosen = {"fine": {"include": self.fine}, "rest": {"exclude": self.fine}, "all": {}}[part]
         folder = {"fine": self.root / "masks", "coarse": self.coarse}[kind]
-        masks = {"mask": f"{folder}/{{split}}/{{name}}", "label_space": self.root / "label_space.yaml"}
-        return FolderConfig(root=self.root, split="train", **masks, **chosen)
+        templates = {"image": "images/{split}/{name}", "mask": f"{folder}/{{split}}/{{name}}"}
+        return FolderConfig(
+            root=self.root, split="train", label_space=self.root / "label_space.yaml", **templates, **chosen
+        )
 
     @property
     def tests(self) -> dict[str, Any]:
