@@ -85,6 +85,7 @@ bench: setup
 	$(BENCH)/rmi_speed.py --repeats 7
 	$(BENCH)/confusion_speed.py
 	$(BENCH)/pictures_speed.py
+	$(BENCH)/loader_speed.py
 	$(BENCH)/inference_speed.py --rounds 1 --repeats 1
 	$(BENCH)/step_speed.py --rounds 1 --repeats 1
 	$(BENCH)/against_others.py --rounds 1 --repeats 1

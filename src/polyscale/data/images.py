@@ -21,6 +21,7 @@ from PIL import Image, UnidentifiedImageError
 
 from polyscale.data.items import DataError
 from polyscale.data.left_out import warn_of_left_out
+from polyscale.data.png_read import decode_quickly, has_late_metadata, png_bytes, png_header
 from polyscale.errors import UserError
 
 __all__ = [
@@ -53,7 +54,6 @@ limit, but no more than 16383 x 16383 pixels."""
 _SMALL = 16_000_000
 """Bytes of pixels that any file may have."""
 _BYTES = {"1": 0.125, "L": 1, "P": 1, "LA": 2, "PA": 2, "RGB": 3}
-_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 _guard = threading.Lock()
 if hasattr(os, "register_at_fork"):
@@ -76,6 +76,9 @@ def read_image(path: str | Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
             values.
     """
     with open_image(path) as image:
+        if image.format == "PNG" and (pixels := decode_quickly(path, image.size)) is not None:
+            warn_of_left_out(image, path)
+            return np.ascontiguousarray(_rotate(pixels, orientation(image)))
         load(image, path)
         try:
             return to_rgb(image)
@@ -135,10 +138,8 @@ def image_size(path: str | Path) -> tuple[int, int]:
         if image.format == "TIFF":
             tags: Any = getattr(image, "tag_v2", {})  # Pillow may report the size of a TIFF with the rotation applied.
             width, height = int(tags.get(256, width)), int(tags.get(257, height))
-        elif image.format == "PNG":
-            with Path(path).open("rb") as file:
-                if _has_late_metadata(file):
-                    image.load()
+        elif image.format == "PNG" and has_late_metadata(path):
+            image.load()
         return (width, height) if orientation(image) in (5, 6, 7, 8) else (height, width)
 
 
@@ -201,32 +202,19 @@ def load(image: Image.Image, path: str | Path = "image") -> None:
 def bits_of(path: str | Path, image: Image.Image) -> int:
     """Bits of a pixel's one channel in an opened file: 1 to 16 in a PNG or TIFF, 8 in other formats."""
     if image.format == "PNG":
-        return _png_header(path)[0]
+        return png_header(path)[0]
     if image.format == "TIFF":
         tags: Any = getattr(image, "tag_v2", {})
         return int(tags.get(258, (8,))[0])
     return 8
 
 
-def _png_header(path: str | Path) -> tuple[int, int]:
-    """Bits of a channel, and the colour type (PNG specification, W3C 2003, section 11.2.2)."""
-    with Path(path).open("rb") as file:
-        header = file.read(26)
-    return header[24], header[25]
-
-
 def _claims_too_much(path: Path, image: Image.Image, size: int) -> bool:
     """Whether a file of so many bytes cannot hold the pixels that its header speaks of; they are not decoded."""
     if image.format == "PNG":
-        return _png_bytes(path, image) > _DEFLATE_RATIO * size
+        return png_bytes(path, image.size) > _DEFLATE_RATIO * size
     ratio = _RATIOS.get(image.format or "")
     return ratio is not None and image.width * image.height * _BYTES.get(image.mode, 4) > _SMALL + ratio * size
-
-
-def _png_bytes(path: Path, image: Image.Image) -> int:
-    """Bytes of a PNG's pixels before they are packed."""
-    depth, color = _png_header(path)
-    return image.width * image.height * depth * _PNG_CHANNELS.get(color, 1) // 8
 
 
 @contextlib.contextmanager
@@ -291,19 +279,3 @@ def _rotate(pixels: np.ndarray[Any, Any], orientation: int) -> np.ndarray[Any, A
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     return pixels
-
-
-def _has_late_metadata(file: BinaryIO) -> bool:
-    """Whether a PNG has chunks behind its pixels that may tell an orientation (EXIF, or XMP and profiles as text)."""
-    file.seek(8)
-    behind = False
-    while len(header := file.read(8)) == 8:
-        kind = header[4:]
-        if kind == b"IDAT":
-            behind = True
-        elif kind == b"IEND":
-            break
-        elif behind and kind in (b"eXIf", b"iTXt", b"zTXt", b"tEXt"):
-            return True
-        file.seek(int.from_bytes(header[:4], "big") + 4, os.SEEK_CUR)
-    return False
