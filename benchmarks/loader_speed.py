@@ -74,19 +74,19 @@ def plain(pairs: list[tuple[Path, Path]]) -> Callable[[int], Any]:
 
 
 def ours(root: Path, quick: bool) -> Callable[[int], Any]:
-    """``TrainingCrops`` with the same changes; ``quick`` decodes PNG with imagecodecs."""
+    """``TrainingCrops`` with the same changes; ``quick`` decodes PNG with pyspng."""
     crops = TrainingCrops(
         open_data(root, "train"), AugmentConfig(crop=(CROP, CROP), scale=(0.5, 2.0), color_jitter=0.25), 0
     )
 
     def crop(index: int) -> Any:
         if not quick:
-            sys.modules["imagecodecs"] = None  # type: ignore[assignment]
+            sys.modules["pyspng"] = None  # type: ignore[assignment]
         try:
             return crops[Key(0, Draw(index % len(crops), None, index))]
         finally:
             if not quick:
-                del sys.modules["imagecodecs"]
+                del sys.modules["pyspng"]
 
     return crop
 
@@ -103,7 +103,7 @@ def main() -> None:
             pairs = write(Path(folder), suffix, 4)
             works = {"plain": plain(pairs), "Polyscale": ours(Path(folder), False)}
             if suffix == ".png":
-                works["Polyscale with imagecodecs"] = ours(Path(folder), True)
+                works["Polyscale with pyspng"] = ours(Path(folder), True)
             taken: dict[str, list[float]] = {name: [] for name in works}
             for index in range(arguments.crops + 2):
                 for name, work in works.items():

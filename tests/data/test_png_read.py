@@ -10,7 +10,7 @@ from polyscale.data import read_image
 from polyscale.data.png_read import decode_quickly
 from polyscale.errors import UserError
 
-pytest.importorskip("imagecodecs")
+pytest.importorskip("pyspng")
 
 
 @pytest.fixture
@@ -22,9 +22,9 @@ def pixels():
 
 
 def by_pillow(path, monkeypatch):
-    """``read_image`` where imagecodecs is not installed."""
+    """``read_image`` where pyspng is not installed."""
     with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "imagecodecs", None)
+        patch.setitem(sys.modules, "pyspng", None)
         assert decode_quickly(path, (1, 1)) is None
         return read_image(path)
 
@@ -91,7 +91,7 @@ def test_a_damaged_file_is_told_as_pillow_tells_it(pixels, tmp_path, monkeypatch
     Image.fromarray(pixels).save(file, "PNG")
     content, path, refused = file.getvalue(), tmp_path / "a.png", 0
     rng = np.random.default_rng(1)
-    for cut in (*range(34, len(content) - 12, 97), *rng.integers(40, len(content) - 20, 60).tolist()):
+    for cut in (*range(34, len(content), 97), *rng.integers(40, len(content), 100).tolist()):
         damaged = content[:cut] if cut % 2 else content[:cut] + bytes([content[cut] ^ 55]) + content[cut + 1 :]
         path.write_bytes(damaged)
         expected, found = outcome(lambda: by_pillow(path, monkeypatch)), outcome(lambda: read_image(path))
