@@ -95,7 +95,10 @@ def test_what_cannot_be_had_is_said_in_one_line(options, words):
     assert all(word in message for word in words), message
 
 
-@pytest.mark.parametrize("name", ["tiny", "resnet18", "hrnet_w18_small", "tf_efficientnet_lite0"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("resnet18", "hrnet_w18_small")]
+
+
+@pytest.mark.parametrize("name", ["tiny", "tf_efficientnet_lite0", *SLOW])
 def test_checkpointing_changes_nothing_but_memory(name):
     torch.manual_seed(0)
     plain = build_backbone(BackboneConfig(name=name)).double()

@@ -22,7 +22,7 @@ def test_tensors_are_those_of_the_published_network(golden, case, prefix):
 
 
 @pytest.mark.parametrize("output_stride", [8, 16])
-@pytest.mark.parametrize("size", [(1, 1), (33, 47), (112, 320)])
+@pytest.mark.parametrize("size", [(1, 1), (33, 47), pytest.param((112, 320), marks=pytest.mark.slow)])
 def test_map_sizes(size, output_stride):
     backbone = meta(output_stride=output_stride)
     maps = backbone(torch.empty(1, 3, *size, device="meta"))
@@ -75,6 +75,7 @@ def test_other_output_strides_are_refused():
         meta(output_stride=32)
 
 
+@pytest.mark.slow
 def test_checkpointing_gives_the_same_gradients_and_statistics(monkeypatch):
     monkeypatch.setattr(xception71, "WIDTH", 8)
     monkeypatch.setattr(xception71, "MIDDLE_BLOCKS", range(4, 6))

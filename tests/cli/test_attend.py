@@ -12,6 +12,7 @@ from polyscale.models import ModelConfig, build_model, save_checkpoint
 CONV = {"in_channels": 3, "out_channels": 9, "kernel_size": 5, "padding": 2}
 
 
+@pytest.mark.slow
 def test_a_foreign_network_needs_trust(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
     config = ModelConfig.model_validate(

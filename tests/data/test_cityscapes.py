@@ -16,7 +16,7 @@ from polyscale.labels import IGNORE
 SIZES = {"train": 18, "val": 3, "test": 1, "train_extra": 2}
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["flat", "nested"])
+@pytest.fixture(scope="module", params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["flat", "nested"])
 def root(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cityscapes") / "data"
     assert write_like_cityscapes(folder, SIZES, (64, 128), seed=1, nested=request.param) == 24

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from polyscale.evaluation import evaluate
@@ -19,6 +20,7 @@ def test_one_process_is_its_own_sum():
     assert rank_and_world() == (0, 1)
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(fakes, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     outputs = [tmp_path / f"{rank}.json" for rank in range(2)]

@@ -45,6 +45,7 @@ def test_the_traceable_copy_gives_the_same_at_every_size(kind, build):
     assert found.weights < 1e-4
 
 
+@pytest.mark.slow
 def test_the_file_gives_what_the_network_gives(exported):
     path, model, verified = exported
     assert verified.labels == 1
@@ -63,6 +64,7 @@ def test_the_file_gives_what_the_network_gives(exported):
         assert (quick.labels == flipped.labels).mean() > 0.999
 
 
+@pytest.mark.slow
 def test_the_file_says_what_it_is(exported):
     import onnx
 
@@ -79,6 +81,7 @@ def test_the_file_says_what_it_is(exported):
     assert shape == ["batch", 3, "height", "width"]
 
 
+@pytest.mark.slow
 def test_what_an_exported_network_cannot_do_is_told(exported, tmp_path):
     path, _, _ = exported
     network = polyscale.load(path, "cpu")
@@ -96,6 +99,7 @@ def test_what_an_exported_network_cannot_do_is_told(exported, tmp_path):
         network.save_pretrained(tmp_path / "mine")
 
 
+@pytest.mark.slow
 def test_commands_take_the_file_in_place_of_a_checkpoint(exported, tmp_path, capsys):
     path, _, _ = exported
     write_streets(tmp_path / "data", {"val": 2}, size=(64, 96))
@@ -108,6 +112,7 @@ def test_commands_take_the_file_in_place_of_a_checkpoint(exported, tmp_path, cap
     assert "shows no single scales" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -131,6 +136,7 @@ def test_facts_that_do_not_suit_the_graph_are_refused(exported, tmp_path, change
         polyscale.load(tmp_path / "a.onnx", "cpu").predict(torch.rand(3, 33, 47))
 
 
+@pytest.mark.slow
 def test_video_and_background_take_the_file(exported, tmp_path):
     path, _, _ = exported
     frames = tmp_path / "frames"
@@ -187,8 +193,7 @@ def test_a_file_that_differs_is_not_left(build, space, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
-def test_one_size_and_a_program_of_torch(build, space, tmp_path):
+def test_a_file_for_one_size(build, space, tmp_path):
     model = build("single")
     made = export_network(model, space, tmp_path / "net.onnx", size=(33, 48))
     assert made.agreement.labels == 1
@@ -196,6 +201,11 @@ def test_one_size_and_a_program_of_torch(build, space, tmp_path):
     assert network.predict(torch.rand(3, 33, 48)).labels.shape == (33, 48)
     with pytest.raises(UserError, match=r"images of 33x48 \(height x width\), got 32x48; export with --size dynamic"):
         network.predict(torch.rand(3, 32, 48))
+
+
+@pytest.mark.slow
+def test_a_program_of_torch(build, space, tmp_path):
+    model = build("single")
     made = export_network(model, space, tmp_path / "net.pt2")
     assert made.agreement.labels == 1
     facts = {"polyscale.json": ""}

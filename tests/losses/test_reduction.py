@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from torch import distributed, nn
 
@@ -114,6 +115,7 @@ def run_two_processes(folder):
 
 
 # One test for all losses: starting the processes takes longer than what they compute.
+@pytest.mark.slow
 def test_two_processes_equal_one_with_the_whole_batch(tmp_path):
     stored = run_two_processes(tmp_path)
     assert stored["uneven"].item() == 2.0

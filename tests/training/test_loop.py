@@ -108,7 +108,8 @@ def test_resume_after_a_stop_is_bit_identical(
         assert all(torch.equal(expected[key], actual[key]) for key in expected)
 
 
-@pytest.mark.parametrize("kills", [(6,), pytest.param((2, 6, 11), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [(6,), (2, 6, 11)])
 def test_resume_after_kill_at_any_moment(
     whole_run: Path, recipe: dict[str, Any], tmp_path: Path, kills: tuple[int, ...]
 ) -> None:
@@ -225,6 +226,7 @@ def test_a_network_is_not_overwritten_where_its_state_of_resume_was_removed(
     assert (tmp_path / "best.safetensors").read_text() == "precious"
 
 
+@pytest.mark.slow
 def test_an_error_ends_the_process_though_loaders_run(squares: Path, recipe: dict[str, Any], tmp_path: Path) -> None:
     shutil.copytree(squares, tmp_path / "data")
     (tmp_path / "data" / "images" / "train" / "03.png").write_bytes(b"broken")
