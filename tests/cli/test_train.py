@@ -121,7 +121,7 @@ def test_progress_does_not_show_what_has_ended(capsys, monkeypatch):
         def close(self):
             closed.append(self.what)
 
-    monkeypatch.setattr("polyscale.cli.train.open_bar", lambda what, *_: Bar(what))
+    monkeypatch.setattr("polyscale.cli.display.open_bar", lambda what, *_: Bar(what))
     display = TrainingDisplay()
     display.working("counting pixels", 1, 2)
     assert closed == []

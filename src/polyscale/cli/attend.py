@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from polyscale.cli.display import Bar, open_bar, print_table, say
-from polyscale.cli.options import CheckpointArgument, DataArgument, DeviceOption, TrustOption
+from polyscale.cli import options
+from polyscale.cli.display import Bars, print_table, say
 
 __all__ = ["attend_command"]
 
@@ -15,8 +15,8 @@ FEW = 20
 
 
 def attend_command(
-    checkpoint: CheckpointArgument,
-    data: DataArgument,
+    checkpoint: options.Checkpoint,
+    data: options.Data,
     out: Annotated[Path, typer.Option("--out", help="Folder of the result.", show_default=False)],
     overrides: Annotated[
         list[str] | None,
@@ -33,8 +33,8 @@ def attend_command(
     config: Annotated[
         list[Path] | None, typer.Option("--config", metavar="YAML", help="Settings from a file; may be given twice.")
     ] = None,
-    device: DeviceOption = None,
-    trust: TrustOption = None,
+    device: options.Device = None,
+    trust: options.Trust = None,
 ) -> None:
     """Learn which scale to trust where, for a trained network.
 
@@ -58,18 +58,15 @@ def attend_command(
         judges = open_data(held_out, None, network.label_space)
     elif {"train", "val"} <= set(splits):
         judges = open_data(data, "val", network.label_space)
-    bars: dict[str, Bar] = {}
+    bars = Bars()
 
     def working(what: str, done: int, total: int) -> None:
-        if what not in bars:
-            _close(bars)
-            bars[what] = open_bar(what, "steps" if what.startswith("learning") else "images")
-        bars[what].update(done, total)
+        bars.update(what, done, total, "steps" if what.startswith("learning") else "images")
 
     try:
         result = attend_network(network, train, judges, out, settings, device, working)
     finally:
-        _close(bars)
+        bars.close()
     print_table(*result.judgement.table())
     gain = f"attention over averaging: {result.judgement.gain} points"
     if result.judgement.keep:
@@ -79,9 +76,3 @@ def attend_command(
     if result.judgement.images < FEW:
         say(f"{result.judgement.images} images are few to judge by; name more with --held-out")
     typer.echo(result.best)
-
-
-def _close(bars: dict[str, Bar]) -> None:
-    for bar in bars.values():
-        bar.close()
-    bars.clear()

@@ -10,20 +10,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from polyscale.cli import options
 from polyscale.cli.autolabel_audit import audit_command
-from polyscale.cli.display import open_bar, print_table, say
-from polyscale.cli.options import (
-    DeviceOption,
-    FlipOption,
-    OverlapOption,
-    Precision,
-    PrecisionOption,
-    ScalesOption,
-    TileOption,
-    TrustOption,
-    parse_scales,
-    parse_tiles,
-)
+from polyscale.cli.display import Bars, print_table, say
 from polyscale.errors import UserError
 
 __all__ = ["app"]
@@ -78,10 +67,10 @@ def run(
         ),
     ] = None,
     keep_sample: Annotated[int, typer.Option(min=1, help="Images from which --keep chooses, in a first pass.")] = 500,
-    scales: ScalesOption = None,
-    flip: FlipOption = False,
-    tile: TileOption = None,
-    overlap: OverlapOption = None,
+    scales: options.Scales = None,
+    flip: options.Flip = False,
+    tile: options.Tile = None,
+    overlap: options.Overlap = None,
     coarse: Annotated[
         str | None, typer.Option("--coarse", metavar="DATA", help="Data set of coarse labels of the same images.")
     ] = None,
@@ -115,9 +104,9 @@ def run(
     replace: Annotated[
         bool, typer.Option("--replace", help="Remove labels of another teacher or other settings from the folder.")
     ] = False,
-    device: DeviceOption = None,
-    precision: PrecisionOption = Precision.float32,
-    trust: TrustOption = None,
+    device: options.Device = None,
+    precision: options.Precision = options.NumberType.float32,
+    trust: options.Trust = None,
 ) -> None:
     """Label images with a trained network.
 
@@ -125,7 +114,7 @@ def run(
     becomes a data set; a second call continues an interrupted run. Images that cannot be used are skipped and named,
     and the exit status is then 1, or 2 where nothing could be labelled. Under torchrun the processes share the images.
     """
-    wanted, tiles = parse_scales(scales), parse_tiles(tile, overlap)
+    wanted, tiles = options.parse_scales(scales), options.parse_tiles(tile, overlap)
     from polyscale.autolabel import AutolabelConfig, autolabel
     from polyscale.config import validate
 
@@ -138,7 +127,7 @@ def run(
     if tiles is not None and tiles.tile:
         values |= {"tile": tiles.tile, "overlap": tiles.overlap}
     config = validate(AutolabelConfig, values)
-    shown = _Bars()
+    bars = Bars()
     try:
         summary = autolabel(
             teacher,
@@ -152,11 +141,11 @@ def run(
             batch=batch,
             workers=workers,
             replace=replace,
-            progress=shown.update if is_first_process() else None,
-            report=shown.report,
+            progress=bars.update if is_first_process() else None,
+            report=bars.say,
         )
     finally:
-        shown.close()
+        bars.close()
     if not is_first_process():
         return
     _end(summary)
@@ -184,7 +173,7 @@ def rethreshold_command(
     from polyscale.autolabel import rethreshold
 
     default, by_name = parse_by_class("--threshold", threshold, _number, None)
-    shown = _Bars()
+    bars = Bars()
     try:
         summary = rethreshold(
             folder,
@@ -192,11 +181,11 @@ def rethreshold_command(
             by_name,
             min_region,
             workers=workers,
-            progress=lambda done, total: shown.update("thresholding", done, total),
-            report=shown.report,
+            progress=lambda done, total: bars.update("thresholding", done, total),
+            report=bars.say,
         )
     finally:
-        shown.close()
+        bars.close()
     if (folder / "audit" / "audit.json").exists():
         say(f"{folder}/audit tells of the labels as they were before; run `polyscale autolabel audit` again")
     _end(summary)
@@ -269,29 +258,3 @@ def _print(summary: Any) -> None:
             f"{timing.writing / whole:.0%} for files"
         )
     typer.echo(summary.folder)
-
-
-class _Bars:
-    """One bar for each pass, opened when it begins."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._what = ""
-
-    def update(self, what: str, done: int, total: int) -> None:
-        if what != self._what:
-            self.close()
-            self._bar, self._what = open_bar(what), what
-        self._bar.update(done, total)
-
-    def report(self, line: str) -> None:
-        if self._bar is None:
-            say(line)
-            return
-        with self._bar.pause():
-            say(line)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        self._bar, self._what = None, ""

@@ -4,19 +4,9 @@ from typing import Annotated
 
 import typer
 
-from polyscale.cli.display import open_bar, say
-from polyscale.cli.options import (
-    DeviceOption,
-    FlipOption,
-    Precision,
-    PrecisionOption,
-    ScalesOption,
-    TrustOption,
-    parse_scales,
-    parse_size,
-    source_and_target,
-)
-from polyscale.cli.video import EveryOption, RateOption, ReplaceOption, SizeOption, SmoothOption, SoundOption, report
+from polyscale.cli import options
+from polyscale.cli.display import progress_bar, say
+from polyscale.cli.video import report
 
 __all__ = ["background_command"]
 
@@ -52,17 +42,17 @@ def background_command(
     islands: Annotated[
         bool, typer.Option("--islands", help="Also keep regions of less than a tenth of the largest.")
     ] = False,
-    scales: ScalesOption = None,
-    flip: FlipOption = False,
-    size: SizeOption = None,
-    every: EveryOption = 1,
-    smooth: SmoothOption = 0.0,
-    rate: RateOption = 25.0,
-    sound: SoundOption = True,
-    replace: ReplaceOption = False,
-    device: DeviceOption = None,
-    precision: PrecisionOption = Precision.float32,
-    trust: TrustOption = None,
+    scales: options.Scales = None,
+    flip: options.Flip = False,
+    size: options.FrameSize = None,
+    every: options.Every = 1,
+    smooth: options.Smooth = 0.0,
+    rate: options.Rate = 25.0,
+    sound: options.Sound = True,
+    replace: options.Replace = False,
+    device: options.Device = None,
+    precision: options.Precision = options.NumberType.float32,
+    trust: options.Trust = None,
 ) -> None:
     """Put another background behind people, or whatever classes are kept.
 
@@ -70,10 +60,11 @@ def background_command(
 
     Example: polyscale background photo.jpg out.png --with blur
     """
-    wanted = parse_scales(scales)
-    shape = None if size is None else parse_size(size)
+    wanted = options.parse_scales(scales)
+    shape = None if size is None else options.parse_size(size)
     names = [name.strip() for name in keep.split(",") if name.strip()]
-    checkpoint, source, out, by_default = source_and_target(parts, DEFAULT, "polyscale background photo.jpg out.png")
+    example = "polyscale background photo.jpg out.png"
+    checkpoint, source, out, by_default = options.source_and_target(parts, DEFAULT, example)
     import polyscale
     from polyscale.video.background import PICTURE_SUFFIXES, Scene, background_of_image, background_of_video
     from polyscale.video.sink import VIDEO_SUFFIXES, check_target
@@ -90,12 +81,9 @@ def background_command(
             say(f"{', '.join(names)} was not found in {source}; the picture is all background")
         typer.echo(out)
         return
-    bar = open_bar("video", "frames")
-    try:
+    with progress_bar("video", "frames") as progress:
         summary = background_of_video(
             predictor, source, out, scene, scales=wanted, flip=flip, size=shape, every=every, smooth=smooth,
-            rate=rate, sound=sound, replace=replace, progress=bar.update,
+            rate=rate, sound=sound, replace=replace, progress=progress,
         )  # fmt: skip
-    finally:
-        bar.close()
     report(summary)

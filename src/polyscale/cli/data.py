@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from polyscale.cli import options
 from polyscale.cli.data_convert import convert
 from polyscale.cli.data_ranges import ranges
 from polyscale.cli.display import print_table, progress_bar, say
-from polyscale.cli.options import DataArgument, parse_size
 from polyscale.cli.suspects import suspects
 from polyscale.errors import UserError
 from polyscale.files import check_folder, write_atomically
@@ -36,7 +36,7 @@ app.command("ranges")(ranges)
 
 @app.command("check")
 def check(
-    data: DataArgument,
+    data: options.Data,
     split: Annotated[
         str | None, typer.Option("--split", metavar="NAME,…", help="Check only these splits. By default all there are.")
     ] = None,
@@ -139,7 +139,7 @@ def draw(
         raise UserError(
             f"--coarse is about plain folders; leave it out, as --like {like.value} decides what is written"
         )
-    height_and_width = _SIZES[kind] if size is None else parse_size(size)
+    height_and_width = _SIZES[kind] if size is None else options.parse_size(size)
     splits = {"train": train, "val": val, "test": test, "train_extra": extra}
     splits = {name: count for name, count in splits.items() if count}
     with progress_bar("drawing", "scenes") as progress:
@@ -156,7 +156,7 @@ def draw(
 
 @app.command("report")
 def report(
-    data: DataArgument,
+    data: options.Data,
     split: Annotated[
         str | None, typer.Option("--split", metavar="NAME,…", help="Only these splits. By default all there are.")
     ] = None,

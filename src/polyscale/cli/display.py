@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = ["Bar", "Progress", "harmless", "open_bar", "print_table", "progress_bar", "say", "say_written"]
+__all__ = ["Bar", "Bars", "Progress", "harmless", "open_bar", "print_table", "progress_bar", "say", "say_written"]
 
-Progress = Callable[[int, int], None]
-"""Called with (how many are done, how many in all)."""
+Progress = Callable[[int, int | None], None]
+"""Called with (how many are done, how many in all or None where nobody knows)."""
 
 LINE_LENGTH = 500
 LINE_SECONDS = 10.0
@@ -63,6 +63,36 @@ def progress_bar(description: str, unit: str = "images") -> Iterator[Progress]:
         yield bar.update
     finally:
         bar.close()
+
+
+class Bars:
+    """One bar at a time, opened when its work begins."""
+
+    def __init__(self) -> None:
+        self._bar: Bar | None = None
+        self._what = ""
+
+    def show(self, what: str, unit: str = "images", factor: int = 1, done: int = 0) -> Bar:
+        """The bar of this work; one of other work is closed. Arguments are those of ``open_bar``."""
+        if self._bar is None or self._what != what:
+            self.close()
+            self._bar, self._what = open_bar(what, unit, factor, done), what
+        return self._bar
+
+    def update(self, what: str, done: int, total: int, unit: str = "images") -> None:
+        """``done`` of ``total`` are done of this work."""
+        self.show(what, unit).update(done, total)
+
+    def say(self, line: str) -> None:
+        """One line, above the bar if there is one."""
+        with contextlib.nullcontext() if self._bar is None else self._bar.pause():
+            say(line)
+
+    def close(self) -> None:
+        """Leave the terminal clean."""
+        if self._bar is not None:
+            self._bar.close()
+        self._bar, self._what = None, ""
 
 
 class _DrawnBar:

@@ -7,22 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from polyscale.cli import options
 from polyscale.cli.display import print_table, progress_bar, say, say_written
-from polyscale.cli.options import (
-    AdaptiveOption,
-    CheckpointArgument,
-    DataArgument,
-    DeviceOption,
-    FlipOption,
-    OverlapOption,
-    Precision,
-    PrecisionOption,
-    ScalesOption,
-    TileOption,
-    TrustOption,
-    parse_scales,
-    parse_tiles,
-)
 from polyscale.files import check_folder
 
 if TYPE_CHECKING:
@@ -32,11 +18,11 @@ __all__ = ["evaluate_command"]
 
 
 def evaluate_command(
-    checkpoint: CheckpointArgument,
-    data: DataArgument,
-    scales: ScalesOption = None,
-    flip: FlipOption = False,
-    adaptive: AdaptiveOption = None,
+    checkpoint: options.Checkpoint,
+    data: options.Data,
+    scales: options.Scales = None,
+    flip: options.Flip = False,
+    adaptive: options.Adaptive = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Also score each scale alone and average pooling of the same views.")
     ] = False,
@@ -69,18 +55,18 @@ def evaluate_command(
         Path | None,
         typer.Option("--cityscapes-submission", help="Also write label ids as Cityscapes' test server takes them."),
     ] = None,
-    tile: TileOption = None,
-    overlap: OverlapOption = None,
-    device: DeviceOption = None,
-    precision: PrecisionOption = Precision.float32,
-    trust: TrustOption = None,
+    tile: options.Tile = None,
+    overlap: options.Overlap = None,
+    device: options.Device = None,
+    precision: options.Precision = options.NumberType.float32,
+    trust: options.Trust = None,
 ) -> None:
     """Score a network on labelled images.
 
     Each is looked at in its own size. Prints mIoU and the scores of each class, and writes them as JSON and CSV.
     Under torchrun, the processes share the images and the scores are the same.
     """
-    wanted, tiles = parse_scales(scales), parse_tiles(tile, overlap)
+    wanted, tiles = options.parse_scales(scales), options.parse_tiles(tile, overlap)
     from polyscale.evaluation import Recording, evaluate
     from polyscale.evaluation.submission import Submission
     from polyscale.models import load_checkpoint, read_metadata
@@ -176,7 +162,7 @@ def _leave() -> None:
         distributed.destroy_process_group()
 
 
-def _autocast(precision: Precision) -> "torch.dtype | None":
+def _autocast(precision: options.NumberType) -> "torch.dtype | None":
     import torch
 
-    return torch.bfloat16 if precision is Precision.bfloat16 else None
+    return torch.bfloat16 if precision is options.NumberType.bfloat16 else None

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from polyscale.cli import options
 from polyscale.cli.display import say
-from polyscale.cli.options import CheckpointArgument, ScalesOption, TrustOption, parse_scales, parse_size
 from polyscale.errors import UserError
 from polyscale.files import check_folder
 
@@ -14,12 +14,12 @@ __all__ = ["export_command"]
 
 
 def export_command(
-    checkpoint: CheckpointArgument,
+    checkpoint: options.Checkpoint,
     out: Annotated[
         Path,
         typer.Argument(metavar="FILE", help="What to write: .onnx, or .pt2 for torch.export.", show_default=False),
     ],
-    scales: ScalesOption = None,
+    scales: options.Scales = None,
     size: Annotated[
         str, typer.Option("--size", metavar="HxW", help="Of all images, or dynamic: images of any size.")
     ] = "dynamic",
@@ -27,7 +27,7 @@ def export_command(
         bool, typer.Option("--verify/--no-verify", help="Compare with the network; leave no file where it differs.")
     ] = True,
     replace: Annotated[bool, typer.Option("--replace", help="Replace FILE where it is there already.")] = False,
-    trust: TrustOption = None,
+    trust: options.Trust = None,
 ) -> None:
     """Write a network, with the fusion of its scales, as one file for ONNX Runtime or PyTorch. It takes minutes.
 
@@ -35,8 +35,8 @@ def export_command(
 
     Example: polyscale export streets streets.onnx --scales 0.5,1,2
     """
-    wanted = parse_scales(scales)
-    shape = None if size == "dynamic" else parse_size(size)
+    wanted = options.parse_scales(scales)
+    shape = None if size == "dynamic" else options.parse_size(size)
     if out.exists() and not replace:
         raise UserError(f"{out} is there already; choose another name, or --replace it")
     check_folder(out.parent)

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from polyscale.cli import options
 from polyscale.cli.display import say
-from polyscale.cli.options import ScalesOption, parse_scales
 
 __all__ = ["import_reference_command"]
 
@@ -26,7 +26,7 @@ def import_reference_command(
             "and 65 Mapillary Vistas 1.2.",
         ),
     ] = None,
-    scales: ScalesOption = None,
+    scales: options.Scales = None,
 ) -> None:
     """Turn a checkpoint of the paper's authors into one of Polyscale.
 
@@ -34,7 +34,7 @@ def import_reference_command(
     OCRNet and MscaleOCRNet. Only tensors are read from them. If a tensor fits nowhere, or a layer gets none, the
     command stops and names it.
     """
-    chosen = parse_scales(scales)
+    chosen = options.parse_scales(scales)
     from polyscale.data.known_spaces import known_space, known_spaces
     from polyscale.labels import LabelSpace
     from polyscale.models.reference import import_reference

@@ -14,18 +14,24 @@ if TYPE_CHECKING:
     from polyscale.tiles import Tiles
 
 __all__ = [
-    "AdaptiveOption",
-    "BandsOption",
-    "CheckpointArgument",
-    "DataArgument",
-    "DeviceOption",
-    "FlipOption",
-    "OverlapOption",
+    "Adaptive",
+    "Bands",
+    "Checkpoint",
+    "Data",
+    "Device",
+    "Every",
+    "Flip",
+    "FrameSize",
+    "NumberType",
+    "Overlap",
     "Precision",
-    "PrecisionOption",
-    "ScalesOption",
-    "TileOption",
-    "TrustOption",
+    "Rate",
+    "Replace",
+    "Scales",
+    "Smooth",
+    "Sound",
+    "Tile",
+    "Trust",
     "parse_bands",
     "parse_scales",
     "parse_size",
@@ -38,14 +44,14 @@ LONGEST_NUMBER = 6
 """Digits; Python itself refuses to read numbers of thousands."""
 
 
-class Precision(str, Enum):
+class NumberType(str, Enum):
     """Number type of the network; losses, fusion and scores stay float32."""
 
     float32 = "float32"
     bfloat16 = "bfloat16"
 
 
-CheckpointArgument = Annotated[
+Checkpoint = Annotated[
     Path,
     typer.Argument(
         metavar="NETWORK",
@@ -53,17 +59,17 @@ CheckpointArgument = Annotated[
         show_default=False,
     ),
 ]
-DataArgument = Annotated[
+Data = Annotated[
     str,
     typer.Argument(metavar="DATA", help="A folder, FOLDER:SPLIT, or a YAML file of a data set.", show_default=False),
 ]
-ScalesOption = Annotated[
+Scales = Annotated[
     str | None,
     typer.Option(
         "--scales", metavar="S,S,…", help="Scales to look at, 1 among them: 0.5,1,2. By default the network's own."
     ),
 ]
-AdaptiveOption = Annotated[
+Adaptive = Annotated[
     float | None,
     typer.Option(
         "--adaptive",
@@ -71,33 +77,44 @@ AdaptiveOption = Annotated[
         help="Show the finest scale only where the others are less sure than this, such as 0.7: quicker.",
     ),
 ]
-FlipOption = Annotated[bool, typer.Option("--flip", help="Look at the mirrored image as well and average.")]
-DeviceOption = Annotated[
+Flip = Annotated[bool, typer.Option("--flip", help="Look at the mirrored image as well and average.")]
+Device = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda, cuda:1 or mps. By default a GPU where there is one.")
 ]
-TrustOption = Annotated[
+Trust = Annotated[
     list[str] | None,
     typer.Option(
         "--trust", metavar="MODULE:NAME", help="Allow the checkpoint to use this decoder or backbone of your own code."
     ),
 ]
-PrecisionOption = Annotated[
-    Precision, typer.Option("--precision", help="bfloat16 is faster on recent GPUs and some CPUs.")
-]
-TileOption = Annotated[
+Precision = Annotated[NumberType, typer.Option("--precision", help="bfloat16 is faster on recent GPUs and some CPUs.")]
+Tile = Annotated[
     int | None,
     typer.Option(
         "--tile", min=0, metavar="PIXELS", help="Look at images in tiles of this side, such as 1024; 0 at whole ones."
     ),
 ]
-OverlapOption = Annotated[
+Overlap = Annotated[
     int | None,
     typer.Option("--overlap", min=0, metavar="PIXELS", help="That neighbouring tiles share; by default an eighth."),
 ]
-BandsOption = Annotated[
+Bands = Annotated[
     str | None,
     typer.Option("--bands", metavar="R,G,B", help="Bands of a TIFF that become red, green and blue, such as 4,3,2."),
 ]
+FrameSize = Annotated[
+    str | None,
+    typer.Option("--size", metavar="HxW", help="Show frames to the network at this size. By default their own."),
+]
+Every = Annotated[
+    int, typer.Option("--every", min=1, help="Look at every so many frames; those between keep the last result.")
+]
+Smooth = Annotated[
+    float, typer.Option("--smooth", metavar="S", help="Share of the past where the image is still, 0 to below 1: 0.7.")
+]
+Rate = Annotated[float, typer.Option("--rate", help="Frames a second, where IN is pictures.")]
+Sound = Annotated[bool, typer.Option("--sound/--no-sound", help="Copy the sound.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace OUT where it is there already.")]
 
 
 def parse_tiles(tile: int | None, overlap: int | None) -> "Tiles | None":

@@ -5,23 +5,8 @@ from typing import Annotated
 
 import typer
 
+from polyscale.cli import options
 from polyscale.cli.display import open_bar, say
-from polyscale.cli.options import (
-    AdaptiveOption,
-    BandsOption,
-    DeviceOption,
-    FlipOption,
-    OverlapOption,
-    Precision,
-    PrecisionOption,
-    ScalesOption,
-    TileOption,
-    TrustOption,
-    parse_bands,
-    parse_scales,
-    parse_tiles,
-    take_network,
-)
 from polyscale.errors import UserError
 
 __all__ = ["predict_command"]
@@ -40,19 +25,19 @@ def predict_command(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the results.")] = Path("predictions"),
-    scales: ScalesOption = None,
-    flip: FlipOption = False,
-    adaptive: AdaptiveOption = None,
+    scales: options.Scales = None,
+    flip: options.Flip = False,
+    adaptive: options.Adaptive = None,
     only: Annotated[
         str | None,
         typer.Option("--only", metavar="KIND,…", help="Write only these of labels, overlay, confidence, attention."),
     ] = None,
-    tile: TileOption = None,
-    overlap: OverlapOption = None,
-    bands: BandsOption = None,
-    device: DeviceOption = None,
-    precision: PrecisionOption = Precision.float32,
-    trust: TrustOption = None,
+    tile: options.Tile = None,
+    overlap: options.Overlap = None,
+    bands: options.Bands = None,
+    device: options.Device = None,
+    precision: options.Precision = options.NumberType.float32,
+    trust: options.Trust = None,
 ) -> None:
     """Label images of any size and kind.
 
@@ -63,12 +48,13 @@ def predict_command(
 
     Example: polyscale predict runs/first photos/ --out predictions
     """
-    wanted, tiles, chosen_bands = parse_scales(scales), parse_tiles(tile, overlap), parse_bands(bands)
+    wanted, tiles = options.parse_scales(scales), options.parse_tiles(tile, overlap)
+    chosen_bands = options.parse_bands(bands)
     import polyscale
     from polyscale.inference.files import find_images, predict_files
     from polyscale.inference.prediction import OUTPUTS, check_outputs
 
-    network, paths, by_default = take_network(paths, DEFAULT)
+    network, paths, by_default = options.take_network(paths, DEFAULT)
     if not paths:
         raise UserError(f"{network} is a network; name images after it, such as photo.jpg")
     outputs = OUTPUTS if only is None else tuple(part.strip() for part in only.split(",") if part.strip())

@@ -7,18 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from polyscale.cli import options
 from polyscale.cli.display import print_table, progress_bar, say, say_written
-from polyscale.cli.options import (
-    CheckpointArgument,
-    DataArgument,
-    DeviceOption,
-    FlipOption,
-    Precision,
-    PrecisionOption,
-    ScalesOption,
-    TrustOption,
-    parse_scales,
-)
 from polyscale.files import check_folder, write_atomically
 
 if TYPE_CHECKING:
@@ -38,18 +28,18 @@ NUM_SHOWN = 10
 
 
 def suspects(
-    checkpoint: CheckpointArgument,
-    data: DataArgument,
+    checkpoint: options.Checkpoint,
+    data: options.Data,
     out: Annotated[Path, typer.Option("--out", help="Folder of the results.", show_default=False)],
     split: Annotated[str | None, typer.Option("--split", help="Only this split. By default all images.")] = None,
-    scales: ScalesOption = None,
-    flip: FlipOption = False,
+    scales: options.Scales = None,
+    flip: options.Flip = False,
     smallest: Annotated[int, typer.Option(min=1, help="Leave out regions of fewer pixels.")] = 16,
     most: Annotated[int, typer.Option(min=1, help="Regions and images to list in the files.")] = 10_000,
     pictures: Annotated[int, typer.Option(min=0, help="Regions to show on the page.")] = 40,
-    device: DeviceOption = None,
-    precision: PrecisionOption = Precision.float32,
-    trust: TrustOption = None,
+    device: options.Device = None,
+    precision: options.Precision = options.NumberType.float32,
+    trust: options.Trust = None,
 ) -> None:
     """List labels that are probably wrong, most suspect first.
 
@@ -59,7 +49,7 @@ def suspects(
 
     Example: polyscale data suspects runs/first mydata:val --out suspects
     """
-    wanted = parse_scales(scales)
+    wanted = options.parse_scales(scales)
     import polyscale
     from polyscale.data import open_data
     from polyscale.evaluation.suspects import find_suspects

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from polyscale.cli.display import Bar, open_bar, print_table, say
+from polyscale.cli.display import Bars, print_table, say
 from polyscale.errors import UserError
 from polyscale.files import refuse_address
 
@@ -115,26 +115,24 @@ def _check_recipes(files: list[str]) -> None:
             )
 
 
-class TrainingDisplay:
+class TrainingDisplay(Bars):
     """Shows a run on the terminal; a ``polyscale.training.Listener``. Processes other than the first never call it."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.quiet = True
-        self._bar: Bar | None = None
-        self._what = ""
         self._steps = (0, 0, 1)
 
     def started(self, first_step: int, total_steps: int, crops_per_step: int) -> None:
         """Training begins at ``first_step`` of ``total_steps``."""
         self.quiet = False
         self._steps = (first_step, total_steps, crops_per_step)
-        self._show("training", "crops", crops_per_step, first_step)  # what was shown before has ended
+        self.show("training", "crops", crops_per_step, first_step)  # what was shown before has ended
 
     def stepped(self, step: int, loss: float) -> None:
         """``step`` steps are done; ``loss`` is the mean since the last call."""
         first, total, crops = self._steps
-        bar = self._show("training", "crops", crops, first)
-        bar.update(step, total, f"loss {loss:.4f}")
+        self.show("training", "crops", crops, first).update(step, total, f"loss {loss:.4f}")
         self._steps = (step, total, crops)
 
     def validated(self, epoch: int, evaluation: "Evaluation", best: bool) -> None:
@@ -147,26 +145,10 @@ class TrainingDisplay:
 
     def said(self, message: str) -> None:
         """Something worth a line."""
-        if self._bar is None:
-            say(message)
-            return
-        with self._bar.pause():
-            say(message)
+        self.say(message)
 
     def working(self, what: str, done: int, total: int) -> None:
         """Progress of work other than training steps."""
-        self._show(what, "images").update(done, total)
+        self.update(what, done, total)
         if done == total:
             self.close()
-
-    def close(self) -> None:
-        """Leave the terminal clean."""
-        if self._bar is not None:
-            self._bar.close()
-        self._bar, self._what = None, ""
-
-    def _show(self, what: str, unit: str, factor: int = 1, done: int = 0) -> Bar:
-        if self._bar is None or self._what != what:
-            self.close()
-            self._bar, self._what = open_bar(what, unit, factor, done), what
-        return self._bar

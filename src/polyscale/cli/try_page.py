@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from polyscale.cli import options
 from polyscale.cli.display import say
-from polyscale.cli.options import DeviceOption, Precision, PrecisionOption, TrustOption
 
 __all__ = ["try_command"]
 
@@ -22,9 +22,9 @@ def try_command(
     ] = Path("streets"),
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the page; 0 takes a free one.")] = 0,
     no_open: Annotated[bool, typer.Option("--no-open", help="Print the address, and open no browser.")] = False,
-    device: DeviceOption = None,
-    precision: PrecisionOption = Precision.float32,
-    trust: TrustOption = None,
+    device: options.Device = None,
+    precision: options.Precision = options.NumberType.float32,
+    trust: options.Trust = None,
 ) -> None:
     """Open a local page to try a network: drop or paste an image, and see what each scale says of it.
 

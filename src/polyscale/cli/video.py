@@ -4,48 +4,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from polyscale.cli.display import open_bar, say
-from polyscale.cli.options import (
-    DeviceOption,
-    FlipOption,
-    Precision,
-    PrecisionOption,
-    ScalesOption,
-    TrustOption,
-    parse_scales,
-    parse_size,
-    source_and_target,
-)
+from polyscale.cli import options
+from polyscale.cli.display import progress_bar, say
 
 if TYPE_CHECKING:
     from polyscale.video import VideoSummary
 
-__all__ = [
-    "EveryOption",
-    "RateOption",
-    "ReplaceOption",
-    "SizeOption",
-    "SmoothOption",
-    "SoundOption",
-    "report",
-    "video_command",
-]
+__all__ = ["report", "video_command"]
 
 DEFAULT = "streets"
-
-SizeOption = Annotated[
-    str | None,
-    typer.Option("--size", metavar="HxW", help="Show frames to the network at this size. By default their own."),
-]
-EveryOption = Annotated[
-    int, typer.Option("--every", min=1, help="Look at every so many frames; those between keep the last result.")
-]
-SmoothOption = Annotated[
-    float, typer.Option("--smooth", metavar="S", help="Share of the past where the image is still, 0 to below 1: 0.7.")
-]
-RateOption = Annotated[float, typer.Option("--rate", help="Frames a second, where IN is pictures.")]
-SoundOption = Annotated[bool, typer.Option("--sound/--no-sound", help="Copy the sound.")]
-ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace OUT where it is there already.")]
 
 
 def video_command(
@@ -67,20 +34,20 @@ def video_command(
             help="overlay; side: the frame beside it; masks: colours alone; attention: how much each scale counts.",
         ),
     ] = "overlay",
-    scales: ScalesOption = None,
-    flip: FlipOption = False,
-    size: SizeOption = None,
-    every: EveryOption = 1,
-    smooth: SmoothOption = 0.0,
-    rate: RateOption = 25.0,
-    sound: SoundOption = True,
+    scales: options.Scales = None,
+    flip: options.Flip = False,
+    size: options.FrameSize = None,
+    every: options.Every = 1,
+    smooth: options.Smooth = 0.0,
+    rate: options.Rate = 25.0,
+    sound: options.Sound = True,
     legend: Annotated[
         bool, typer.Option("--legend", help="Names and colours of the classes below the picture.")
     ] = False,
-    replace: ReplaceOption = False,
-    device: DeviceOption = None,
-    precision: PrecisionOption = Precision.float32,
-    trust: TrustOption = None,
+    replace: options.Replace = False,
+    device: options.Device = None,
+    precision: options.Precision = options.NumberType.float32,
+    trust: options.Trust = None,
 ) -> None:
     """Show what a network sees in a video.
 
@@ -88,9 +55,9 @@ def video_command(
 
     Example: polyscale video in.mp4 out.mp4 --show side
     """
-    wanted = parse_scales(scales)
-    shape = None if size is None else parse_size(size)
-    checkpoint, source, out, by_default = source_and_target(parts, DEFAULT, "polyscale video in.mp4 out.mp4")
+    wanted = options.parse_scales(scales)
+    shape = None if size is None else options.parse_size(size)
+    checkpoint, source, out, by_default = options.source_and_target(parts, DEFAULT, "polyscale video in.mp4 out.mp4")
     import polyscale
     from polyscale.video import label_video
     from polyscale.video.draw import check_shown
@@ -101,14 +68,11 @@ def video_command(
     predictor = polyscale.load(checkpoint, device, precision.value, trust or ())
     if by_default:
         say(f"with {DEFAULT}, which ships with Polyscale; name another network before IN")
-    bar = open_bar("video", "frames")
-    try:
+    with progress_bar("video", "frames") as progress:
         summary = label_video(
             predictor, source, out, shown, scales=wanted, flip=flip, size=shape, every=every, smooth=smooth,
-            rate=rate, sound=sound, legend=legend, replace=replace, progress=bar.update,
+            rate=rate, sound=sound, legend=legend, replace=replace, progress=progress,
         )  # fmt: skip
-    finally:
-        bar.close()
     report(summary)
 
 
