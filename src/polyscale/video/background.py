@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -18,9 +18,12 @@ from polyscale.inference.predictor import Predictor
 from polyscale.labels import LabelSpace
 from polyscale.video.backdrop import Backdrop, open_backdrop
 from polyscale.video.matte import compose, foreground, guided, without_islands
-from polyscale.video.run import Progress, VideoSummary, Watcher, convert
+from polyscale.video.run import Progress, VideoSummary, Watcher, Watching, convert
 from polyscale.video.sink import VIDEO_SUFFIXES, check_target
 from polyscale.video.source import Array, Frame, open_source
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["PICTURE_SUFFIXES", "Scene", "background_of_image", "background_of_video", "classes_to_keep"]
 
@@ -131,15 +134,11 @@ def background_of_video(
     out: str | Path,
     scene: Scene,
     *,
-    scales: Sequence[float] | None = None,
-    flip: bool = False,
-    size: tuple[int, int] | None = None,
-    every: int = 1,
-    smooth: float = 0.0,
     rate: float = 25.0,
     sound: bool = True,
     replace: bool = False,
     progress: Progress | None = None,
+    **watching: "Unpack[Watching]",
 ) -> VideoSummary:
     """Put another background behind the kept classes of a video.
 
@@ -148,15 +147,11 @@ def background_of_video(
         source: as for ``label_video``.
         out: the file; its suffix is one of ``VIDEO_SUFFIXES``.
         scene: what is kept, and what is put behind it.
-        scales: to look at; by default the network's own.
-        flip: also look at the mirrored frames, and average both.
-        size: (H, W) at which frames are shown to the network; by default their own.
-        every: look at every so many frames; those between keep what was seen last.
-        smooth: share of the past in still pixels, 0 to below 1; see ``Smoothing``.
         rate: frames a second where the source is pictures.
         sound: copy the sound.
         replace: a file of that name may be replaced.
         progress: see ``Progress``.
+        **watching: ``scales``, ``flip``, ``size``, ``every`` and ``smooth``, as for ``Watcher``.
 
     Raises:
         UserError: the source cannot be read, an unknown class or background, or the file cannot be written.
@@ -166,7 +161,7 @@ def background_of_video(
     if scene.backdrop == TRANSPARENT:
         raise UserError("a video cannot be transparent; choose blur, a colour, or the file of an image or a video")
     kept = classes_to_keep(scene.keep, predictor.label_space)
-    watcher = Watcher(predictor, scales, flip, size, every, smooth)
+    watcher = Watcher(predictor, **watching)
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(contextlib.closing(open_source(source, rate)))
         behind = stack.enter_context(contextlib.closing(open_backdrop(scene.backdrop)))

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -20,7 +20,10 @@ from polyscale.video.sink import check_target, write_video
 from polyscale.video.smoothing import Flicker, Smoothing, change
 from polyscale.video.source import Frame, Source, open_source
 
-__all__ = ["VideoSummary", "Watcher", "convert", "label_video"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["VideoSummary", "Watcher", "Watching", "convert", "label_video"]
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int | None], None]
@@ -51,6 +54,16 @@ class Seen(NamedTuple):
     """The most probable class, (H, W) uint8."""
     weights: dict[float, Array]
     """Scale -> how much it counts, (H, W) in [0, 1], finest first."""
+
+
+class Watching(TypedDict, total=False):
+    """Keywords of ``Watcher``, which says what they mean."""
+
+    scales: Sequence[float] | None
+    flip: bool
+    size: tuple[int, int] | None
+    every: int
+    smooth: float
 
 
 class Watcher:
@@ -135,16 +148,12 @@ def label_video(
     out: str | Path,
     shown: str = "overlay",
     *,
-    scales: Sequence[float] | None = None,
-    flip: bool = False,
-    size: tuple[int, int] | None = None,
-    every: int = 1,
-    smooth: float = 0.0,
     rate: float = 25.0,
     sound: bool = True,
     legend: bool = False,
     replace: bool = False,
     progress: Progress | None = None,
+    **watching: "Unpack[Watching]",
 ) -> VideoSummary:
     """Show what a network sees in a video.
 
@@ -157,16 +166,12 @@ def label_video(
         source: a video file, a folder of pictures, a text file with the path of a picture a line, or a camera's number.
         out: the file; its suffix is one of ``VIDEO_SUFFIXES``.
         shown: one of ``SHOWN``.
-        scales: to look at; by default the network's own.
-        flip: also look at the mirrored frames, and average both.
-        size: (H, W) at which frames are shown to the network; by default their own.
-        every: look at every so many frames; those between keep what was seen last.
-        smooth: share of the past in still pixels, 0 to below 1; see ``Smoothing``.
         rate: frames a second where the source is pictures.
         sound: copy the sound.
         legend: names and colours of the classes below the picture.
         replace: a file of that name may be replaced.
         progress: see ``Progress``.
+        **watching: ``scales``, ``flip``, ``size``, ``every`` and ``smooth``, as for ``Watcher``.
 
     Raises:
         UserError: the source cannot be read, a setting is not allowed, or the file cannot be written.
@@ -174,7 +179,7 @@ def label_video(
     check_shown(shown)
     out = Path(out)
     check_target(out, source, replace)
-    watcher = Watcher(predictor, scales, flip, size, every, smooth)
+    watcher = Watcher(predictor, **watching)
     if shown == "attention" and predictor.model.method in ("single", "average"):
         raise UserError(
             f"a network of method {predictor.model.method!r} weighs its scales alike everywhere; "
