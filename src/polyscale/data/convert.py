@@ -11,7 +11,7 @@ from typing import Literal
 
 from PIL import Image
 
-from polyscale.data.annotations.shapes import Order, ShapesData
+from polyscale.data.annotations.shapes import Drawing, Order, ShapesData
 from polyscale.data.images import IMAGE_SUFFIXES, image_size
 from polyscale.data.items import DataError, SegmentationData
 from polyscale.data.known_spaces import known_space, known_spaces
@@ -122,19 +122,20 @@ def open_source(
 
     chosen = form or form_of(source)
     _check_options(chosen, images, classes, columns)
+    drawing = Drawing(classes, background, order)
     match chosen:
         case "coco":
-            return {None: CocoData(source, images, classes, background, order or "small-on-top")}
+            return {None: CocoData(source, images, drawing)}
         case "cvat":
-            return {None: CvatData(source, images, classes, background, order or "file")}
+            return {None: CvatData(source, images, drawing)}
         case "label-studio":
-            return {None: LabelStudioData(source, images, classes, background, order or "small-on-top")}
+            return {None: LabelStudioData(source, images, drawing)}
         case "labelme":
-            return {None: LabelMeData(source, classes, background, order or "small-on-top")}
+            return {None: LabelMeData(source, drawing)}
         case "supervisely":
-            return {None: SuperviselyData(source, classes, background, order or "file")}
+            return {None: SuperviselyData(source, drawing)}
         case "yolo":
-            return {None: YoloData(source, background, order or "small-on-top")}
+            return {None: YoloData(source, drawing)}
         case "arrays":
             return {None: ArrayData(source, _needed(label_space, source))}
         case "parquet":

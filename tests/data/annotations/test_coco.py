@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from polyscale.data.annotations.coco import CocoData
 from polyscale.data.annotations.run_lengths import decode_run_lengths, encode_run_lengths
+from polyscale.data.annotations.shapes import Drawing
 from polyscale.data.polygons import bridge, trace
 from polyscale.errors import UserError
 from polyscale.labels import IGNORE
@@ -39,7 +40,7 @@ def test_polygons_become_labels_of_the_categories_by_their_ids(tmp_path):
     np.testing.assert_array_equal(data.read_labels(0), wanted)
     sample = data.read(0)
     assert (sample.name, sample.image.shape) == ("a", (8, 10, 3))
-    ignoring = CocoData(tmp_path / "instances.json", background=None)
+    ignoring = CocoData(tmp_path / "instances.json", drawing=Drawing(background=None))
     assert ignoring.label_space.names == ("car", "dog")
     assert set(np.unique(ignoring.read_labels(0))) == {1, IGNORE}
 
@@ -97,16 +98,16 @@ def test_the_smaller_region_wins_or_the_later_one(tmp_path):
     small = {"category_id": 18, "segmentation": [[3, 2, 5, 2, 5, 4, 3, 4]]}
     path = dataset(tmp_path, [small, {"category_id": 3, "segmentation": SQUARE}])
     assert (CocoData(path).read_labels(0) == 2).sum() == 4
-    assert (CocoData(path, order="file").read_labels(0) == 2).sum() == 0
+    assert (CocoData(path, drawing=Drawing(order="file")).read_labels(0) == 2).sum() == 0
 
 
 def test_some_categories_can_be_chosen_in_an_order(tmp_path):
     path = dataset(tmp_path, [{"category_id": 3, "segmentation": SQUARE}])
-    data = CocoData(path, classes=("dog",))
+    data = CocoData(path, drawing=Drawing(("dog",)))
     assert data.label_space.names == ("background", "dog")
     assert not data.read_labels(0).any()
     with pytest.raises(UserError, match=r"has no class 'cat'.*; its classes are car, dog"):
-        CocoData(path, classes=("cat",))
+        CocoData(path, drawing=Drawing(("cat",)))
     many = [{"id": k, "name": f"c{k}"} for k in range(300)]
     with pytest.raises(UserError, match="has 301 classes, more than 255; choose some of them with --classes"):
         CocoData(dataset(tmp_path, [], many))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from polyscale.data.annotations.shapes import Drawing
 from polyscale.data.annotations.supervisely import SuperviselyData
 from polyscale.data.convert import form_of
 from polyscale.errors import UserError
@@ -63,7 +64,7 @@ def test_corners_are_middles_of_pixels_and_edges_of_holes_stay(tmp_path):
 @pytest.mark.parametrize("content", [png([[1, 0], [1, 1]]), png([[1, 0], [1, 1]], "P", transparency=0)])
 def test_later_objects_lie_on_top_and_the_default_dataset_is_no_name(tmp_path, content):
     rectangle = polygon([[7, 2], [4, 1]], kind="rectangle", title="dog")
-    data = SuperviselyData(project(tmp_path, rectangle, bitmap(content, (3, 2))), background=None)
+    data = SuperviselyData(project(tmp_path, rectangle, bitmap(content, (3, 2))), Drawing(background=None))
     assert data.items[0].name == "a"
     wanted = np.full((8, 10), 255)
     wanted[1:3, 4:8] = 1

@@ -9,6 +9,7 @@ from PIL import Image
 
 from polyscale.data.annotations.cvat import CvatData, rows_of
 from polyscale.data.annotations.labelme import LabelMeData
+from polyscale.data.annotations.shapes import Drawing
 from polyscale.data.annotations.yolo import YoloData, yolo_lines
 from polyscale.errors import UserError
 from polyscale.labels import IGNORE
@@ -96,7 +97,7 @@ def test_labelme_shapes_become_labels(tmp_path):
     assert ((labels == 3) == (WANTED == 1)).all()
     # Of a circle of radius 1.5 around a corner of the grid: the pixels whose middles are nearer than that, so four.
     assert [int((labels == k).sum()) for k in (1, 2)] == [4, 4]
-    only = LabelMeData(tmp_path, classes=("car",), background=None)
+    only = LabelMeData(tmp_path, Drawing(("car",), background=None))
     assert set(np.unique(only.read_labels(0))) == {0, IGNORE}
     assert LabelMeData(labelme(tmp_path, *shapes, imagePath="C:\\work\\a.png")).items[0].image == tmp_path / "a.png"
 
@@ -120,7 +121,7 @@ def test_labelme_files_that_do_not_fit_are_told(tmp_path):
     with pytest.raises(UserError, match="there are no JSON files of LabelMe"):
         LabelMeData(tmp_path)
     with pytest.raises(UserError, match=r"has none of the classes cat; it has car"):
-        LabelMeData(labelme(tmp_path, {"label": "car", "points": SQUARE}), classes=("cat",))
+        LabelMeData(labelme(tmp_path, {"label": "car", "points": SQUARE}), Drawing(("cat",)))
     with pytest.raises(UserError, match=r"a\.json is about b\.png, which is not beside it"):
         LabelMeData(labelme(tmp_path, imagePath="b.png"))
     with pytest.raises(UserError, match=r"a\.png is 10 x 8 pixels, but .* says 9 x 8"):
@@ -181,7 +182,9 @@ def test_cvat_layers_decide_before_the_order_of_the_file(tmp_path):
     assert (CvatData(cvat(tmp_path, first + second)).read_labels(0) == 2).sum() == 16
     same = first.replace('z_order="1"', 'z_order="0"')
     assert (CvatData(cvat(tmp_path, same + second)).read_labels(0) == 2).sum() == 0
-    assert (CvatData(cvat(tmp_path, same + second), order="small-on-top").read_labels(0) == 2).sum() == 16
+    assert (
+        CvatData(cvat(tmp_path, same + second), drawing=Drawing(order="small-on-top")).read_labels(0) == 2
+    ).sum() == 16
 
 
 @pytest.mark.parametrize(
@@ -261,4 +264,4 @@ def test_cvat_regions_of_classes_that_are_not_declared_are_told(tmp_path):
     with pytest.raises(UserError, match=r"has regions of class 'cat', which it does not declare \(sky, car\)"):
         CvatData(path)
     with pytest.raises(UserError, match=r"has no class 'bus'.*; its classes are sky, car"):
-        CvatData(path, classes=("bus",))
+        CvatData(path, drawing=Drawing(("bus",)))

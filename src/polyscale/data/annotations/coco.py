@@ -8,13 +8,13 @@ import json
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from polyscale.data.annotations.reading import chosen_classes, folder_of_images, title_of
 from polyscale.data.annotations.run_lengths import decode_run_lengths
-from polyscale.data.annotations.shapes import Annotated, Order, Shape, ShapesData, polygon_shape, shape_of
+from polyscale.data.annotations.shapes import Annotated, Drawing, Shape, ShapesData, polygon_shape, shape_of
 from polyscale.data.annotations.streamed_json import stream_object
 from polyscale.data.items import DataError
 from polyscale.errors import UserError
@@ -31,23 +31,14 @@ class CocoData(ShapesData):
     Args:
         path: the JSON file.
         images: folder of the images; by default the file's own, or ``images`` beside it.
-        classes: only these categories, in this order; the others are not drawn.
-        background: the class of pixels in no region; None ignores them.
-        order: which region wins where two overlap.
+        drawing: what of the regions is drawn, and how.
 
     Raises:
         UserError: the file is damaged, a category has no name, an annotation's image or category is unknown, an image
             does not exist.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        images: Path | None = None,
-        classes: Sequence[str] = (),
-        background: str | None = "background",
-        order: Order = "small-on-top",
-    ) -> None:
+    def __init__(self, path: Path, images: Path | None = None, drawing: Drawing = Drawing()) -> None:
         self._spool = _Spool()
         self._path = path
         listed: dict[int, tuple[str, tuple[int, int]]] = {}
@@ -77,7 +68,7 @@ class CocoData(ShapesData):
                 "missing",
             )
         titles = [self._titles[number] for number in sorted(self._titles)]
-        super().__init__(annotated, chosen_classes(classes, titles, str(path)), background, order, str(path))
+        super().__init__(annotated, chosen_classes(drawing.classes, titles, str(path)), drawing, str(path))
 
     def shapes(self, index: int) -> list[Shape]:
         """The annotations of one image."""

@@ -4,7 +4,7 @@ The file is read element by element, without document types and entities, so a s
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
@@ -12,7 +12,7 @@ from xml.parsers import expat
 import numpy as np
 
 from polyscale.data.annotations.reading import chosen_classes, folder_of_images
-from polyscale.data.annotations.shapes import Annotated, Order, Shape, ShapesData, polygon_shape
+from polyscale.data.annotations.shapes import Annotated, Drawing, Shape, ShapesData, polygon_shape
 from polyscale.data.items import DataError
 from polyscale.errors import UserError
 from polyscale.files import check_name
@@ -31,22 +31,15 @@ class CvatData(ShapesData):
     Args:
         path: the XML file.
         images: folder of the images; by default the file's own, or ``images`` beside it.
-        classes: only these labels, in this order; by default those that the file declares, or else all there are.
-        background: the class of pixels in no region; None ignores them.
-        order: which region wins where two overlap.
+        drawing: what of the regions is drawn, and how.
 
     Raises:
-        UserError: the file is damaged, or an image does not exist.
+        UserError: the file is damaged, does not declare the class of a region, or names an image that does not exist.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        images: Path | None = None,
-        classes: Sequence[str] = (),
-        background: str | None = "background",
-        order: Order = "file",
-    ) -> None:
+    order = "file"
+
+    def __init__(self, path: Path, images: Path | None = None, drawing: Drawing = Drawing()) -> None:
         self._path = path
         parsed = _Parsed(path)
         if not parsed.images:
@@ -63,8 +56,8 @@ class CvatData(ShapesData):
             annotated.append(Annotated(Path(name).with_suffix("").as_posix(), image, size))
             self._regions.append(sorted(regions, key=lambda region: _layer(region[1])))
         used = {region[1].get("label", "").strip() for regions in self._regions for region in regions} - {""}
-        titles = chosen_classes(classes, parsed.labels or sorted(used), str(path), used)
-        super().__init__(annotated, titles, background, order, str(path), parsed.colors)
+        titles = chosen_classes(drawing.classes, parsed.labels or sorted(used), str(path), used)
+        super().__init__(annotated, titles, drawing, str(path), parsed.colors)
 
     def shapes(self, index: int) -> list[Shape]:
         """The regions of one image."""

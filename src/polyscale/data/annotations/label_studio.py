@@ -1,14 +1,13 @@
 """Label Studio's JSON of tasks: polygons in percent of the image's sides."""
 
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from polyscale.data.annotations.reading import read_json
-from polyscale.data.annotations.shapes import Annotated, Order, Shape, ShapesData, polygon_shape
+from polyscale.data.annotations.reading import classes_among, read_json
+from polyscale.data.annotations.shapes import Annotated, Drawing, Shape, ShapesData, polygon_shape
 from polyscale.data.images import image_size
 from polyscale.data.items import DataError
 from polyscale.errors import UserError
@@ -23,22 +22,13 @@ class LabelStudioData(ShapesData):
     Args:
         path: the JSON file.
         images: folder of the images; by default the file's own, or ``images`` beside it.
-        classes: only these labels, in this order; by default all there are, sorted.
-        background: the class of pixels in no region; None ignores them.
-        order: which region wins where two overlap.
+        drawing: what of the regions is drawn, and how.
 
     Raises:
-        UserError: the file is damaged, or an image does not exist.
+        UserError: the file is damaged, two of its tasks are of one image, or an image does not exist.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        images: Path | None = None,
-        classes: Sequence[str] = (),
-        background: str | None = "background",
-        order: Order = "small-on-top",
-    ) -> None:
+    def __init__(self, path: Path, images: Path | None = None, drawing: Drawing = Drawing()) -> None:
         self._path = path
         tasks = _tasks(path)
         found: dict[str, tuple[Annotated, list[Any]]] = {}
@@ -52,9 +42,7 @@ class LabelStudioData(ShapesData):
         annotated = [found[name][0] for name in sorted(found)]
         self._regions = [found[name][1] for name in sorted(found)]
         titles = {_title(region, str(path)) for regions in self._regions for region in regions}
-        if classes and not titles.intersection(classes):
-            raise UserError(f"{path} has none of the classes {', '.join(classes)}; it has {', '.join(sorted(titles))}")
-        super().__init__(annotated, list(classes) or sorted(titles), background, order, str(path))
+        super().__init__(annotated, classes_among(titles, drawing.classes, str(path)), drawing, str(path))
 
     def shapes(self, index: int) -> list[Shape]:
         """The polygons of one task."""

@@ -1,13 +1,12 @@
 """LabelMe: a JSON file an image, beside it."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from polyscale.data.annotations.reading import read_json, title_of
-from polyscale.data.annotations.shapes import Annotated, Order, Shape, ShapesData, polygon_shape
+from polyscale.data.annotations.reading import classes_among, read_json, title_of
+from polyscale.data.annotations.shapes import Annotated, Drawing, Shape, ShapesData, polygon_shape
 from polyscale.data.items import DataError
 from polyscale.errors import UserError
 from polyscale.files import check_name, walk_files
@@ -25,21 +24,13 @@ class LabelMeData(ShapesData):
 
     Args:
         root: the folder, searched to any depth.
-        classes: only these labels, in this order; by default all there are, sorted.
-        background: the class of pixels in no region; None ignores them.
-        order: which region wins where two overlap.
+        drawing: what of the regions is drawn, and how.
 
     Raises:
         UserError: there is no such file, one is damaged, or an image does not exist.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        classes: Sequence[str] = (),
-        background: str | None = "background",
-        order: Order = "small-on-top",
-    ) -> None:
+    def __init__(self, root: Path, drawing: Drawing = Drawing()) -> None:
         images: list[Annotated] = []
         titles: set[str] = set()
         self._files: list[Path] = []
@@ -52,13 +43,10 @@ class LabelMeData(ShapesData):
             self._files.append(root / name)
         if not images:
             raise UserError(f"there are no JSON files of LabelMe in {root}; each has shapes and imagePath")
-        if classes and not titles.intersection(classes):
-            raise UserError(f"{root} has none of the classes {', '.join(classes)}; it has {', '.join(sorted(titles))}")
         order_of = sorted(range(len(images)), key=lambda index: images[index].name)
         self._files = [self._files[index] for index in order_of]
-        super().__init__(
-            [images[index] for index in order_of], list(classes) or sorted(titles), background, order, str(root)
-        )
+        images = [images[index] for index in order_of]
+        super().__init__(images, classes_among(titles, drawing.classes, str(root)), drawing, str(root))
 
     def shapes(self, index: int) -> list[Shape]:
         """The shapes of the image's file."""

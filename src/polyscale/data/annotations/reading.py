@@ -7,7 +7,7 @@ from typing import Any
 
 from polyscale.errors import UserError, nearest
 
-__all__ = ["chosen_classes", "folder_of_images", "read_json", "title_of"]
+__all__ = ["chosen_classes", "classes_among", "folder_of_images", "read_json", "title_of"]
 
 _LARGEST = 1 << 28
 """Bytes of a file that is read whole; that takes about ten times as much memory."""
@@ -86,3 +86,14 @@ def chosen_classes(classes: Sequence[str], titles: Sequence[str], where: str, us
             f"{where} has regions of class {strange[0]!r}, which it does not declare ({listed}); add it there"
         )
     return list(classes or titles)
+
+
+def classes_among(titles: Collection[str], classes: Sequence[str], where: str) -> list[str]:
+    """The classes that are drawn of a form that declares none: those the user names, or else all that are used.
+
+    Raises:
+        UserError: none of those that the user names is used.
+    """
+    if classes and not set(titles).intersection(classes):
+        raise UserError(f"{where} has none of the classes {', '.join(classes)}; it has {', '.join(sorted(titles))}")
+    return list(classes) or sorted(titles)

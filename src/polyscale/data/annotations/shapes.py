@@ -12,7 +12,7 @@ from polyscale.data.polygons import fill
 from polyscale.errors import UserError
 from polyscale.labels import IGNORE, LabelClass, LabelSpace
 
-__all__ = ["Annotated", "Order", "Shape", "ShapesData", "classes_of", "corners_of", "polygon_shape", "shape_of"]
+__all__ = ["Annotated", "Drawing", "Order", "Shape", "ShapesData", "corners_of", "polygon_shape", "shape_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -21,6 +21,21 @@ _FARTHEST = 1e9
 
 Order = Literal["small-on-top", "file"]
 """Which of two overlapping regions wins: the smaller one, or the later one in the file."""
+
+
+class Drawing(NamedTuple):
+    """What of the regions is drawn, and how.
+
+    Attributes:
+        classes: only these, in this order; by default those that the file declares, or else all there are.
+        background: the class of pixels in no region; None ignores them.
+        order: which region wins where two overlap; by default the smaller one, and the file's order in CVAT and
+            Supervisely, whose regions are layers.
+    """
+
+    classes: Sequence[str] = ()
+    background: str | None = "background"
+    order: Order | None = None
 
 
 class Shape(NamedTuple):
@@ -59,27 +74,28 @@ class ShapesData(SegmentationData):
     Args:
         images: sorted by name.
         titles: the classes in their order.
-        colors: of some classes; the others get colours that differ.
-        background: the class of pixels in no region; None ignores them.
-        order: which region wins where two overlap.
+        drawing: what becomes of the other pixels, and which region wins.
         where: what the data set is called in messages.
+        colors: of some classes; the others get colours that differ.
     """
+
+    order: Order = "small-on-top"
+    """Where the user does not choose one."""
 
     def __init__(
         self,
         images: Sequence[Annotated],
         titles: Sequence[str],
-        background: str | None,
-        order: Order,
+        drawing: Drawing,
         where: str,
         colors: dict[str, tuple[int, int, int]] | None = None,
     ) -> None:
         if not images:
             raise UserError(f"{where} lists no images")
-        self.label_space = classes_of(titles, background, where, colors)
+        self.label_space = _classes_of(titles, drawing.background, where, colors)
         self._ids = {title: number for number, title in enumerate(self.label_space.names)}
-        self._background = IGNORE if background is None else self._ids[background]
-        self._order = order
+        self._background = IGNORE if drawing.background is None else self._ids[drawing.background]
+        self.order = drawing.order or self.order
         self.where = where
         self.images = tuple(images)
         self.items = tuple(Item(each.name, each.image, each.image) for each in self.images)
@@ -110,7 +126,7 @@ class ShapesData(SegmentationData):
                 "size",
             )
         shapes = self.shapes(index)
-        if self._order == "small-on-top":
+        if self.order == "small-on-top":
             shapes.sort(key=lambda shape: -int(shape.pixels.sum()))  # equal ones stay in the order of the file
         labels = np.full(size, self._background, dtype=np.uint8)
         for shape in shapes:
@@ -119,7 +135,7 @@ class ShapesData(SegmentationData):
         return labels
 
 
-def classes_of(
+def _classes_of(
     titles: Sequence[str],
     background: str | None,
     where: str,

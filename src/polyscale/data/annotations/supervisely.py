@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from polyscale.data.annotations.reading import chosen_classes, read_json, title_of
-from polyscale.data.annotations.shapes import Annotated, Order, Shape, ShapesData, corners_of, polygon_shape
+from polyscale.data.annotations.shapes import Annotated, Drawing, Shape, ShapesData, corners_of, polygon_shape
 from polyscale.data.items import DataError
 from polyscale.data.png import encode_index_png
 from polyscale.data.polygons import fill
@@ -47,21 +47,15 @@ class SuperviselyData(ShapesData):
 
     Args:
         root: the folder with ``meta.json`` (or the one below it), and ``img`` and ``ann`` at any depth.
-        classes: only these, in this order; by default those of ``meta.json``.
-        background: the class of pixels in no region; None ignores them.
-        order: which region wins where two overlap; later ones of the file lie on top in Supervisely.
+        drawing: what of the regions is drawn, and how.
 
     Raises:
         UserError: a file is missing or damaged, or a class has no name.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        classes: Sequence[str] = (),
-        background: str | None = "background",
-        order: Order = "file",
-    ) -> None:
+    order = "file"
+
+    def __init__(self, root: Path, drawing: Drawing = Drawing()) -> None:
         meta = next((folder / _META for folder in (root, root.parent) if (folder / _META).is_file()), None)
         if meta is None:
             raise UserError(f"{root} has no {_META} with the project's classes; export the project from Supervisely")
@@ -87,7 +81,7 @@ class SuperviselyData(ShapesData):
         annotated = [found[name][0] for name in sorted(found)]
         self._known = tuple(colors)
         super().__init__(
-            annotated, chosen_classes(classes, list(colors), str(meta)), background, order, str(root), colors
+            annotated, chosen_classes(drawing.classes, list(colors), str(meta)), drawing, str(root), colors
         )
 
     def shapes(self, index: int) -> list[Shape]:

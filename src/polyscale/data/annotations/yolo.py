@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from polyscale.config import read_yaml
-from polyscale.data.annotations.shapes import Annotated, Order, Shape, ShapesData, polygon_shape
+from polyscale.data.annotations.shapes import Annotated, Drawing, Shape, ShapesData, polygon_shape
 from polyscale.data.images import IMAGE_SUFFIXES, image_size
 from polyscale.data.items import DataError
 from polyscale.errors import UserError
@@ -26,14 +26,13 @@ class YoloData(ShapesData):
 
     Args:
         root: the folder.
-        background: the class of pixels in no region; None ignores them.
-        order: which region wins where two overlap.
+        drawing: how the regions are drawn; its classes are not read, as ``names`` has all.
 
     Raises:
         UserError: a file or folder is missing, or ``names`` is.
     """
 
-    def __init__(self, root: Path, background: str | None = "background", order: Order = "small-on-top") -> None:
+    def __init__(self, root: Path, drawing: Drawing = Drawing()) -> None:
         self._root = root
         self._titles = _names(root / "data.yaml")
         images = root / "images"
@@ -43,9 +42,7 @@ class YoloData(ShapesData):
             Annotated(Path(name).with_suffix("").as_posix(), images / name, None)
             for name in walk_files(images, IMAGE_SUFFIXES)
         ]
-        super().__init__(
-            sorted(found, key=lambda each: each.name), list(self._titles.values()), background, order, str(root)
-        )
+        super().__init__(sorted(found, key=lambda each: each.name), list(self._titles.values()), drawing, str(root))
 
     def shapes(self, index: int) -> list[Shape]:
         """The lines of the image's label file."""
