@@ -17,6 +17,7 @@ __all__ = [
     "Config",
     "construct",
     "dump_yaml",
+    "flat",
     "import_path",
     "is_import_path",
     "load_config",
@@ -145,6 +146,20 @@ def load_config(
             value = {part: value}
         layer = _merge(layer, value)
     return validate(kind, _merge(merged, layer))
+
+
+def flat(values: Mapping[str, Any], separator: str = ".") -> dict[str, Any]:
+    """Mappings within a mapping as one, whose keys are paths.
+
+    Example:
+        >>> flat({"optimizer": {"lr": 0.1, "nesterov": True}, "epochs": 3})
+        {'optimizer.lr': 0.1, 'optimizer.nesterov': True, 'epochs': 3}
+    """
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = flat(value, separator) if isinstance(value, Mapping) else None
+        found |= {key: value} if inner is None else {f"{key}{separator}{below}": x for below, x in inner.items()}
+    return found
 
 
 def validate(kind: type[ConfigT], values: Any) -> ConfigT:

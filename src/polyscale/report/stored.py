@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from polyscale.config import read_yaml
+from polyscale.config import flat, read_yaml
 from polyscale.errors import UserError
 from polyscale.files import inside, refuse_address
 from polyscale.report.ways import AVERAGE, FUSED
@@ -195,17 +195,7 @@ def read_run(folder: Path) -> Run | None:
         log = [json.loads(line) for line in lines[:-1]]  # what follows the last line break was cut off by a kill
     except (ValueError, RecursionError) as error:
         raise UserError(f"a line of {folder / 'log.jsonl'} is damaged ({error}); remove that line") from None
-    return Run(folder, _flat(config if isinstance(config, dict) else {}), environment, log)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+    return Run(folder, flat(config if isinstance(config, dict) else {}), environment, log)
 
 
 def _json(path: Path) -> Any:

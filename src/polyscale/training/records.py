@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import polyscale
-from polyscale.config import dump_yaml
+from polyscale.config import dump_yaml, flat
 from polyscale.errors import UserError
 from polyscale.files import write_atomically
 from polyscale.training.config import ExperimentConfig
@@ -112,12 +112,17 @@ class RunLog:
                 f"cannot write {self.path}: {error.strerror or error}; free some space, then use --resume"
             ) from None
         if self.tracker is not None:
-            self.tracker.write(step, dict(_flat(values)))
+            listed = flat(values, separator="/").items()
+            self.tracker.write(step, {key: float(value) for key, value in listed if _is_number(value)})
 
     def close(self) -> None:
         """Close the tracker."""
         if self.tracker is not None:
             self.tracker.close()
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _parsed(text: str, where: str) -> dict[str, Any]:
@@ -128,13 +133,3 @@ def _parsed(text: str, where: str) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, RecursionError):
         raise UserError(f"{where} is damaged; remove that line to continue") from None
     return line
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    numbers: list[tuple[str, float]] = []
-    for key, value in values.items():
-        if isinstance(value, dict):
-            numbers += _flat(value, f"{prefix}{key}/")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            numbers.append((prefix + key, float(value)))
-    return numbers

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from polyscale.config import validate
+from polyscale.config import flat, validate
 from polyscale.errors import UserError
 from polyscale.files import memory_limit, write_atomically
 from polyscale.training.config import ExperimentConfig
@@ -134,10 +134,10 @@ def _differences(stored: dict[str, Any], config: ExperimentConfig) -> list[str]:
     later version has added count with their defaults.
     """
     try:
-        before = _flat(validate(ExperimentConfig, stored).model_dump(mode="json"))
+        before = flat(validate(ExperimentConfig, stored).model_dump(mode="json"))
     except UserError as error:
         return [str(error)]
-    now = _flat(config.model_dump(mode="json"))
+    now = flat(config.model_dump(mode="json"))
     keys = ("num_workers", "log_every", "save_every", "check_data", "tracker", "batch_size", "accumulate")
     free = {"notes", *(f"training.{key}" for key in keys)}
     absent = object()
@@ -146,13 +146,6 @@ def _differences(stored: dict[str, Any], config: ExperimentConfig) -> list[str]:
         for key in (*now, *(key for key in before if key not in now))
         if key not in free and before.get(key, absent) != now.get(key, absent)
     ]
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _data_digest(parts: Parts) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from PIL import Image
 
+from polyscale.config import flat
 from polyscale.errors import UserError
 from polyscale.files import write_atomically
 from polyscale.training.config import ExperimentConfig
@@ -128,7 +129,11 @@ class _Accelerated:
         with write_atomically(path) as temporary:
             temporary.write_text(f"{begun}\n", encoding="ascii")
         if not first_step:
-            self._tracker.store_init_configuration(_flat(config.model_dump(mode="json")))
+            plain = {
+                key: value if isinstance(value, str | bool | int | float | None) else str(value)
+                for key, value in flat(config.model_dump(mode="json")).items()
+            }
+            self._tracker.store_init_configuration(plain)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         self._try(lambda: self._tracker.log(values, step=step))
@@ -161,13 +166,3 @@ class _Accelerated:
                 TrackerWarning,
                 stacklevel=2,
             )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value if isinstance(value, str | bool | int | float | None) else str(value)
-    return flat
