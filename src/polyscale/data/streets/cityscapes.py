@@ -19,7 +19,7 @@ from polyscale.data.known_spaces import known_space
 from polyscale.data.polygons import area, fill, trace
 from polyscale.data.streets.coarse import coarse_labels
 from polyscale.data.streets.scene import STREETS, draw_scene
-from polyscale.data.streets.source import claim, split_starts
+from polyscale.data.streets.source import claim_like, draw_missing
 from polyscale.files import write_atomically
 from polyscale.labels import IGNORE, LabelSpace
 
@@ -64,34 +64,21 @@ def write_like_cityscapes(
         UserError: an argument is out of range, or the folder holds something else.
     """
     folder = Path(folder)
-    sizes = {split: count for split, count in split_sizes.items() if count}
-    starts = split_starts(sizes)
-    claim(
-        folder,
-        {
-            "like": "cityscapes-nested" if nested else "cityscapes",
-            "seed": seed,
-            "size": list(size),
-            "splits": [list(item) for item in sizes.items()],
-        },
-    )
-    total, done, drawn = sum(sizes.values()), 0, 0
-    for split, count in sizes.items():
-        for position in range(count):
-            cities = _CITIES[split]
-            city = cities[position % len(cities)]
-            name = f"{city}/{city}_{position // len(cities):06d}_000019"
-            # The image comes last: where it is there, all is.
-            image = folder / _base("leftImg8bit", split, nested) / f"{name}_leftImg8bit.png"
-            if not image.exists():
-                scene = draw_scene(seed, starts[split] + position, size)
-                _write_labels(folder, split, name, scene.labels, [seed, starts[split] + position], nested)
-                _save(image, scene.image)
-                drawn += 1
-            done += 1
-            if progress is not None:
-                progress(done, total)
-    return drawn
+    sizes = claim_like(folder, "cityscapes-nested" if nested else "cityscapes", split_sizes, size, seed)
+
+    def draw(split: str, position: int, index: int) -> bool:
+        cities = _CITIES[split]
+        city = cities[position % len(cities)]
+        name = f"{city}/{city}_{position // len(cities):06d}_000019"
+        image = folder / _base("leftImg8bit", split, nested) / f"{name}_leftImg8bit.png"
+        if image.exists():  # it comes last: where it is there, all is
+            return False
+        scene = draw_scene(seed, index, size)
+        _write_labels(folder, split, name, scene.labels, [seed, index], nested)
+        _save(image, scene.image)
+        return True
+
+    return draw_missing(sizes, draw, progress)
 
 
 def _base(kind: str, split: str, nested: bool) -> str:

@@ -18,7 +18,7 @@ from PIL import Image
 from polyscale.data.known_spaces import known_space
 from polyscale.data.polygons import fill, trace
 from polyscale.data.streets.scene import STREETS, draw_scene
-from polyscale.data.streets.source import claim, split_starts
+from polyscale.data.streets.source import claim_like, draw_missing
 from polyscale.files import write_atomically
 from polyscale.labels import LabelSpace
 
@@ -55,35 +55,30 @@ def write_like_mapillary(
         The number of scenes that had to be drawn.
 
     Raises:
-        UserError: an argument is out of range, or the folder holds something else.
+        UserError: a split is too large, or the folder holds something else.
     """
     folder = Path(folder)
-    sizes = {split: count for split, count in split_sizes.items() if count}
-    starts = split_starts(sizes)
-    listed = [list(item) for item in sizes.items()]
-    claim(folder, {"like": f"mapillary-{version}", "seed": seed, "size": list(size), "splits": listed})
+    sizes = claim_like(folder, f"mapillary-{version}", split_sizes, size, seed)
     versions = ("1.2",) if version == "1.2" else ("1.2", "2.0")
     for each in versions:
         name = "config.json" if version == "1.2" else f"config_v{each}.json"
         with write_atomically(folder / name) as temporary:
             temporary.write_text(json.dumps(_config(known_space(f"mapillary-vistas-{each}"), each)), encoding="utf-8")
-    total, done, drawn = sum(sizes.values()), 0, 0
-    for split, count in sizes.items():
-        for index in range(starts[split], starts[split] + count):
-            image = folder / _FOLDERS[split] / "images" / f"{_name(seed, index)}.jpg"
-            if not image.exists():  # it comes last: where it is there, all is
-                high, wide = _SIZES[index % len(_SIZES)]
-                scene = draw_scene(seed, index, (max(64, round(size[0] * high)), max(64, round(size[1] * wide))))
-                for each in versions if split != "test" else ():
-                    below = "" if version == "1.2" else f"v{each}"
-                    _write_labels(folder / _FOLDERS[split] / below, image.stem, scene.labels, each)
-                with write_atomically(image) as temporary:
-                    Image.fromarray(scene.image).save(temporary, format="JPEG", quality=95)
-                drawn += 1
-            done += 1
-            if progress is not None:
-                progress(done, total)
-    return drawn
+
+    def draw(split: str, _: int, index: int) -> bool:
+        image = folder / _FOLDERS[split] / "images" / f"{_name(seed, index)}.jpg"
+        if image.exists():  # it comes last: where it is there, all is
+            return False
+        high, wide = _SIZES[index % len(_SIZES)]
+        scene = draw_scene(seed, index, (max(64, round(size[0] * high)), max(64, round(size[1] * wide))))
+        for each in versions if split != "test" else ():
+            below = "" if version == "1.2" else f"v{each}"
+            _write_labels(folder / _FOLDERS[split] / below, image.stem, scene.labels, each)
+        with write_atomically(image) as temporary:
+            Image.fromarray(scene.image).save(temporary, format="JPEG", quality=95)
+        return True
+
+    return draw_missing(sizes, draw, progress)
 
 
 def _name(seed: int, index: int) -> str:

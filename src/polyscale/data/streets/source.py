@@ -33,7 +33,7 @@ from polyscale.errors import UserError
 from polyscale.files import write_atomically
 from polyscale.labels import LabelSpace
 
-__all__ = ["STREETS", "Scene", "StreetsSource", "claim", "coarse_labels", "draw_scene", "split_starts", "write_streets"]
+__all__ = ["StreetsSource", "claim_like", "draw_missing", "split_starts", "write_streets"]
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -149,10 +149,10 @@ def write_streets(
     """
     folder = Path(folder)
     height, width = checked_size(size)
-    starts = split_starts(split_sizes)
+    split_starts(split_sizes)  # checks them
     if seed < 0:
         raise UserError(f"seed of drawn streets must be 0 or more, got {seed}")
-    claim(
+    _claim(
         folder,
         {
             "drawing": _DRAWING,
@@ -165,24 +165,55 @@ def write_streets(
     )
     if not (folder / "label_space.yaml").exists():
         STREETS.to_yaml(folder / "label_space.yaml")
+    kinds = ("images", "masks", "coarse") if coarse else ("images", "masks")
+
+    def draw(split: str, _: int, index: int) -> bool:
+        paths = {kind: folder / kind / split / f"{_name(index)}.png" for kind in kinds}
+        missing = {kind: path for kind, path in paths.items() if not path.exists()}
+        if missing:
+            _write_scene(missing, draw_scene(seed, index, (height, width)), seed, index)
+        return bool(missing)
+
+    return draw_missing(split_sizes, draw, progress)
+
+
+def draw_missing(
+    split_sizes: Mapping[str, int],
+    draw: Callable[[str, int, int], bool],
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Draw the scenes of each split that are not there yet.
+
+    Args:
+        split_sizes: number of scenes of each split.
+        draw: called with split, position in the split and index of the scene; says whether it had to draw it.
+        progress: called with (scenes done, scenes in all) after each scene.
+
+    Returns:
+        The number of scenes that had to be drawn.
+    """
+    starts = split_starts(split_sizes)
     total, done, drawn = sum(split_sizes.values()), 0, 0
     for split, count in split_sizes.items():
-        for index in range(starts[split], starts[split] + count):
-            kinds = ("images", "masks", "coarse") if coarse else ("images", "masks")
-            paths = {kind: folder / kind / split / f"{_name(index)}.png" for kind in kinds}
-            missing = [kind for kind, path in paths.items() if not path.exists()]
-            if missing:
-                _write_scene(
-                    {kind: paths[kind] for kind in missing}, draw_scene(seed, index, (height, width)), seed, index
-                )
-                drawn += 1
+        for position in range(count):
+            drawn += draw(split, position, starts[split] + position)
             done += 1
             if progress is not None:
                 progress(done, total)
     return drawn
 
 
-def claim(folder: Path, arguments: dict[str, Any]) -> None:
+def claim_like(
+    folder: Path, like: str, split_sizes: Mapping[str, int], size: tuple[int, int], seed: int
+) -> dict[str, int]:
+    """Claim a folder for streets in the layout of another data set; returns the splits that hold scenes."""
+    sizes = {split: count for split, count in split_sizes.items() if count}
+    split_starts(sizes)  # checks them
+    _claim(folder, {"like": like, "seed": seed, "size": list(size), "splits": [list(item) for item in sizes.items()]})
+    return sizes
+
+
+def _claim(folder: Path, arguments: dict[str, Any]) -> None:
     """Leave the arguments in the folder, or check that they are those left there before."""
     path = folder / _MANIFEST
     if path.exists():
