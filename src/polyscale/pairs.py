@@ -23,9 +23,7 @@ class PairwiseMultiScale(HierarchicalMultiScale):
         segmenter: (N, 3, h, w) -> View with features, on any grid.
         head: (N, 2F, h, w) -> (N, 1, h, w) in [0, 1]: the features of a scale first, then those of the next finer one,
             resized to the first ones' size.
-        fast: fuse on the segmenter's grid; the views are left there.
-        train_scales: scales of a training step.
-        eval_scales: scales used where none are asked for.
+        fast, train_scales, eval_scales: as for ``HierarchicalMultiScale``.
     """
 
     def __init__(

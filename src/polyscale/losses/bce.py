@@ -23,12 +23,11 @@ __all__ = ["bce", "summed_bce"]
 def bce(logits: Tensor, labels: Tensor | Target, *, weights: Tensor | None = None, ignore: int = IGNORE) -> Tensor:
     """Sigmoid cross entropy summed over pixels and classes, divided by (valid pixels + 1).
 
-    A pixel of weight w counts like w pixels, in the sum and in its divisor.
-
     Args:
         logits: (N, C, H, W).
         labels: (N, H, W) integers, 0..C-1 or ``ignore``; or a prepared target, which holds the weights too.
-        weights: >= 0, of each image (N,) or each pixel (N, H, W); None for ones.
+        weights: >= 0, of each image (N,) or each pixel (N, H, W); None for ones. A pixel of weight w counts like w
+            pixels, in the sum and in its divisor.
         ignore: the label of pixels that do not count.
 
     Returns:

@@ -17,12 +17,11 @@ __all__ = ["dice"]
 def dice(logits: Tensor, labels: Tensor | Target, *, weights: Tensor | None = None, ignore: int = IGNORE) -> Tensor:
     """1 - 2 |P Y| / (|P| + |Y|) with P = softmax(logits) and Y the labels, mean over the classes present.
 
-    A pixel of weight w counts like w pixels in each of the three sums.
-
     Args:
         logits: (N, C, H, W).
         labels: (N, H, W) integers, 0..C-1 or ``ignore``; or a prepared target, which holds the weights too.
-        weights: >= 0, of each image (N,) or each pixel (N, H, W); None for ones.
+        weights: >= 0, of each image (N,) or each pixel (N, H, W); None for ones. In each of the three sums, a pixel of
+            weight w counts like w pixels.
         ignore: the label of pixels that do not count.
 
     Returns:

@@ -39,7 +39,7 @@ def focal(
         Scalar >= 0, at least float32; zero with zero gradients where every pixel is ignored.
 
     Raises:
-        UserError: the sizes do not match, a label is not a class, or the number of class weights is not C.
+        UserError: as for ``cross_entropy``.
     """
     with prepared(logits, labels, weights, ignore) as (logits, target):
         classes = one_for_each_class(class_weights, logits)

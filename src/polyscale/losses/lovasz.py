@@ -19,17 +19,16 @@ def lovasz_softmax(
 ) -> Tensor:
     """The Lovász extension of 1 - IoU at the errors of softmax(logits), mean over an image's classes, then over images.
 
-    A pixel of weight w counts like w pixels. An image counts by the sum of its pixels' weights, so one that is mostly
-    ignored counts little.
-
     Args:
         logits: (N, C, H, W).
         labels: (N, H, W) integers, 0..C-1 or ``ignore``; or a prepared target, which holds the weights too.
-        weights: >= 0, of each image (N,) or each pixel (N, H, W); None for ones.
+        weights: >= 0, of each image (N,) or each pixel (N, H, W); None for ones. A pixel of weight w counts like w, and
+            an image by the sum over its pixels.
         ignore: the label of pixels that do not count.
 
     Returns:
-        Scalar in [0, 1], at least float32; zero with zero gradients where every pixel is ignored.
+        Scalar in [0, 1], at least float32. An image that is mostly ignored counts little; where every pixel is, the
+        loss is zero with zero gradients.
 
     Raises:
         UserError: the sizes do not match, or a label is not a class.

@@ -97,7 +97,7 @@ def region_mutual_information(
         Scalar, at least float32, finite for finite logits; may be negative.
 
     Raises:
-        UserError: the sizes do not match, a label is not a class, or single pixels have weights.
+        UserError: as for ``rmi_loss``.
     """
     with prepared(logits, labels, weights, ignore) as (logits, target):
         return _sums(logits, target, radius, pool)[1] / _num_images(target)
