@@ -45,7 +45,7 @@ def check(
     ] = None,
     report: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
     most: Annotated[int, typer.Option(min=1, help="Files to name for each problem; --json lists all.")] = 5,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads. By default one a core.")] = None,
+    workers: options.Workers = None,
 ) -> None:
     """Read a whole data set and say what is wrong with it.
 
@@ -161,7 +161,7 @@ def report(
         str | None, typer.Option("--split", metavar="NAME,…", help="Only these splits. By default all there are.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="The page's file.")] = Path("data.html"),
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads. By default one a core.")] = None,
+    workers: options.Workers = None,
 ) -> None:
     """Make one page of what a data set holds.
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from polyscale.cli import options
 from polyscale.cli.display import progress_bar, say
 from polyscale.errors import UserError
 from polyscale.files import check_folder
@@ -71,7 +72,7 @@ def convert(
         str | None, typer.Option("--split", help="Write into this split. By default as the source has them.")
     ] = None,
     link: Annotated[bool, typer.Option("--link", help="Link to image files rather than copy them.")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads. By default one a core.")] = None,
+    workers: options.Workers = None,
 ) -> None:
     """Write labels of any form as a plain folder: images/, masks/ and label_space.yaml.
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from polyscale.cli import options
 from polyscale.cli.display import progress_bar, say
 from polyscale.errors import UserError
 
@@ -42,7 +43,7 @@ def export_labels_command(
         float, typer.Option(min=0, help="Leave out corners within so many pixels of a line. 0 keeps every pixel.")
     ] = 0.0,
     smallest: Annotated[int, typer.Option(min=1, help="Leave out regions of fewer pixels.")] = 1,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads. By default one a core.")] = None,
+    workers: options.Workers = None,
 ) -> None:
     """Write labels for a person to correct in an annotation tool.
 

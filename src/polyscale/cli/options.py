@@ -32,6 +32,7 @@ __all__ = [
     "Sound",
     "Tile",
     "Trust",
+    "Workers",
     "parse_bands",
     "parse_scales",
     "parse_size",
@@ -115,6 +116,7 @@ Smooth = Annotated[
 Rate = Annotated[float, typer.Option("--rate", help="Frames a second, where IN is pictures.")]
 Sound = Annotated[bool, typer.Option("--sound/--no-sound", help="Copy the sound.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Replace OUT where it is there already.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Threads. By default one a core.")]
 
 
 def parse_tiles(tile: int | None, overlap: int | None) -> "Tiles | None":
