@@ -3,8 +3,9 @@
 Names load on first use, so reading a finished folder does not wait for torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from polyscale.lazy import lazy_names
 
 if TYPE_CHECKING:
     from polyscale.autolabel.confidence import read_candidates, read_confidence
@@ -36,13 +37,4 @@ _HOMES = {
     "summary": ("Summary",),
 }
 
-
-def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"polyscale.autolabel.{home}"), name)
-    raise AttributeError(f"module 'polyscale.autolabel' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

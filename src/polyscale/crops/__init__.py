@@ -3,8 +3,9 @@
 Names load on first use, so that a recipe is read without waiting for torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from polyscale.lazy import lazy_names
 
 if TYPE_CHECKING:
     from polyscale.crops.centroids import Centroids, class_centroids
@@ -38,47 +39,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "centroids": (
-        "Centroids",
-        "class_centroids",
-    ),
-    "loader": (
-        "Batch",
-        "BatchPlan",
-        "TrainingCrops",
-        "build_loader",
-    ),
-    "mix": (
-        "TrainingData",
-        "Weights",
-        "open_training_data",
-    ),
-    "sampling": (
-        "ClassUniformConfig",
-        "Draw",
-        "EpochSampler",
-        "SourceShare",
-        "shard",
-    ),
-    "sources": (
-        "MixConfig",
-        "SourceConfig",
-        "TrainDataConfig",
-    ),
-    "transforms": (
-        "AugmentConfig",
-        "augment",
-        "augment_planes",
-    ),
+    "centroids": ("Centroids", "class_centroids"),
+    "loader": ("Batch", "BatchPlan", "TrainingCrops", "build_loader"),
+    "mix": ("TrainingData", "Weights", "open_training_data"),
+    "sampling": ("ClassUniformConfig", "Draw", "EpochSampler", "SourceShare", "shard"),
+    "sources": ("MixConfig", "SourceConfig", "TrainDataConfig"),
+    "transforms": ("AugmentConfig", "augment", "augment_planes"),
 }
 
-
-def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"polyscale.crops.{home}"), name)
-    raise AttributeError(f"module 'polyscale.crops' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -3,8 +3,9 @@
 Names load on first use, so that listing or checking data does not wait for torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from polyscale.lazy import lazy_names
 
 if TYPE_CHECKING:
     from polyscale.data.camvid import CAMVID, CamVidConfig
@@ -76,13 +77,4 @@ _HOMES = {
     "torch_data": ("TorchConfig", "TorchData"),
 }
 
-
-def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"polyscale.data.{home}"), name)
-    raise AttributeError(f"module 'polyscale.data' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -4,24 +4,10 @@ from polyscale.evaluation.attention import AttentionTable, AttentionTotals
 from polyscale.evaluation.loop import evaluate
 from polyscale.evaluation.recording import Recording
 from polyscale.evaluation.result import Evaluation, Table
-from polyscale.evaluation.rows import (
-    AVERAGE_LOGITS,
-    AVERAGE_PROBABILITIES,
-    AVERAGE_WITH_FLIP,
-    CONSTANT_ATTENTION,
-    FUSED,
-    FUSED_WITHOUT_FLIP,
-    ORACLE,
-    scale_row,
-)
+from polyscale.evaluation.rows import FUSED, ORACLE
 
 __all__ = [
-    "AVERAGE_LOGITS",
-    "AVERAGE_PROBABILITIES",
-    "AVERAGE_WITH_FLIP",
-    "CONSTANT_ATTENTION",
     "FUSED",
-    "FUSED_WITHOUT_FLIP",
     "ORACLE",
     "AttentionTable",
     "AttentionTotals",
@@ -29,5 +15,4 @@ __all__ = [
     "Recording",
     "Table",
     "evaluate",
-    "scale_row",
 ]
