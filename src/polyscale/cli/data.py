@@ -33,13 +33,15 @@ app.command("convert")(convert)
 app.command("suspects")(suspects)
 app.command("ranges")(ranges)
 
+_Splits = Annotated[
+    str | None, typer.Option("--split", metavar="NAME,…", help="Only these splits. By default all there are.")
+]
+
 
 @app.command("check")
 def check(
     data: options.Data,
-    split: Annotated[
-        str | None, typer.Option("--split", metavar="NAME,…", help="Check only these splits. By default all there are.")
-    ] = None,
+    split: _Splits = None,
     labels: Annotated[
         Path | None, typer.Option("--labels", help="Label space (YAML) for a folder that has none of its own.")
     ] = None,
@@ -157,9 +159,7 @@ def draw(
 @app.command("report")
 def report(
     data: options.Data,
-    split: Annotated[
-        str | None, typer.Option("--split", metavar="NAME,…", help="Only these splits. By default all there are.")
-    ] = None,
+    split: _Splits = None,
     out: Annotated[Path, typer.Option("--out", help="The page's file.")] = Path("data.html"),
     workers: options.Workers = None,
 ) -> None:

@@ -6,7 +6,7 @@ what is predicted wrongly belongs to no object and is not weighted. The official
 Source: Cordts et al., The Cityscapes Dataset for Semantic Urban Scene Understanding, CVPR 2016, section 3.1.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,13 +65,7 @@ class InstanceScores:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {
-            "mean_classes": self.mean_classes,
-            "mean_categories": self.mean_categories,
-            "classes": self.classes,
-            "categories": self.categories,
-            "objects": self.objects,
-        }
+        return {"mean_classes": self.mean_classes, "mean_categories": self.mean_categories, **asdict(self)}
 
 
 class InstanceCounts:
