@@ -50,7 +50,7 @@ def _intact(content: bytes) -> bool:
         end = start + 8 + int.from_bytes(view[start : start + 4], "big")
         if zlib.crc32(view[start + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
             return False
-        if view[start + 4 : start + 8] == b"IEND":
+        if bytes(view[start + 4 : start + 8]) == b"IEND":
             return True
         start = end + 4
     return False
