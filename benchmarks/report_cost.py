@@ -1,9 +1,10 @@
-"""What ``evaluate --report`` costs beyond ``evaluate --compare``: the recording, without the page.
+"""What ``evaluate`` costs beyond its network, with ``--compare`` and ``--report`` (the recording, without the page).
 
     python benchmarks/report_cost.py camvid-lite0 CAMVID --images 24 --gallery 12
 
-Both take turns on the same images, spread over the split val. Most of the cost of an image that is kept in full is its
-files, so a gallery that holds most of the images is the dearest case.
+All take turns on the same images, spread over the split val. "network" reads the images, looks at them at all scales
+and fuses on the grid. Most of the cost of an image that is kept in full is its files, so a gallery that holds most of
+the images is the dearest case.
 """
 
 import argparse
@@ -15,10 +16,13 @@ from statistics import median
 from record import save, show
 from side_by_side import ratios  # first of all: one core is one core
 
+import torch  # isort: skip
+
 from polyscale.data import Sample, SegmentationData, open_data  # isort: skip
 from polyscale.evaluation import Recording, evaluate  # isort: skip
 from polyscale.models import load_checkpoint  # isort: skip
 from polyscale.models.finding import find_network  # isort: skip
+from polyscale.multiscale import MultiScale  # isort: skip
 
 
 class Some(SegmentationData):
@@ -33,6 +37,14 @@ class Some(SegmentationData):
         return self.data.read(self.places[index])
 
 
+@torch.inference_mode()
+def look(model: MultiScale, data: SegmentationData) -> None:
+    """The network's own work."""
+    for index in range(len(data)):
+        image = torch.from_numpy(data.read(index).image).permute(2, 0, 1)[None].float() / 255
+        model.maps(image, model.choose(None))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network")
@@ -44,23 +56,31 @@ def main() -> None:
     arguments = parser.parse_args()
     network = load_checkpoint(find_network(arguments.network))
     some = Some(open_data(arguments.data, "val", network.label_space), arguments.images)
-    taken: dict[str, list[float]] = {"compare": [], "report": []}
+    model = network.model.eval()
+    taken: dict[str, list[float]] = {"network": [], "evaluate": [], "compare": [], "report": []}
     for _ in range(arguments.repeats):
         for name, seconds in taken.items():
             with tempfile.TemporaryDirectory() as folder:
                 recording = Recording(Path(folder) / "out", arguments.gallery) if name == "report" else None
                 before = os.times().user
-                evaluate(network.model, some, compare=True, label_space=network.label_space, recording=recording)
+                if name == "network":
+                    look(model, some)
+                else:
+                    compare = name != "evaluate"
+                    evaluate(model, some, compare=compare, label_space=network.label_space, recording=recording)
                 seconds.append(os.times().user - before)
     measured = {name: {"user_seconds": median(seconds)} for name, seconds in taken.items()}
-    relative = ratios(measured, "compare")
+    relative = {name: ratios(measured, name) for name in ("network", "compare")}
     show(
         f"{arguments.images} images, {arguments.gallery} kept in full: medians",
-        ["", "user s", "over --compare"],
-        [[n, f"{row['user_seconds']:.2f}", f"{relative[n]['user_seconds']:.3f}"] for n, row in measured.items()],
+        ["", "user s", "over the network", "over --compare"],
+        [
+            [name, f"{row['user_seconds']:.2f}", *(f"{one[name]['user_seconds']:.3f}" for one in relative.values())]
+            for name, row in measured.items()
+        ],
     )
     facts = {"images": arguments.images, "gallery": arguments.gallery, "repeats": arguments.repeats}
-    save("report_cost", {**facts, "taken": taken, "over_compare": relative}, arguments.out)
+    save("report_cost", {**facts, "taken": taken, "relative": relative}, arguments.out)
 
 
 if __name__ == "__main__":
