@@ -25,7 +25,12 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 CROP = (64, 128)
 # Second files, by the recipe that they are put on top of.
-ADDITIONS = {"holdout.yaml": "lite0.yaml", "student.yaml": "folder.yaml", "plain.yaml": "lite0.yaml", "person.yaml": "lite0.yaml"}
+ADDITIONS = {
+    "holdout.yaml": "lite0.yaml",
+    "student.yaml": "folder.yaml",
+    "plain.yaml": "lite0.yaml",
+    "person.yaml": "lite0.yaml",
+}
 
 
 def recipes(folder: Path = CONFIGS) -> list[list[Path]]:

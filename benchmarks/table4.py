@@ -281,7 +281,10 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="folder of the record; by default benchmarks/results")
     arguments = parser.parse_args()
     arguments.out = arguments.out or Path(f"runs/table4-{arguments.data}")
-    settings = {key: getattr(arguments, key) for key in ("data", "fine", "start", "steps", "teacher", "change")}
+    if arguments.data != "ccp" and any(ROWS[name].unlabelled for name in arguments.rows):
+        raise UserError(f"{arguments.data} has no images without labels; leave the rows 'unlabelled' out")
+    settings: dict[str, Any] = {"images": "scored one by one"}  # which networks of an earlier day were not
+    settings |= {key: getattr(arguments, key) for key in ("data", "fine", "start", "steps", "teacher", "change")}
     if arguments.teacher_change:
         settings |= {key: getattr(arguments, key) for key in ("teacher_change", "teacher_steps")}
         settings["teacher"] = "its own network"

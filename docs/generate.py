@@ -172,7 +172,9 @@ def command_section(path: str, function: Callable[..., Any]) -> str:
             usage.append(metavar)
             rows.append(f"| `{metavar}` | {in_cell(told.help)} |\n")
             continue
-        names = ", ".join(told.param_decls or [f"--{name.replace('_', '-')}"])
+        # In ``Annotated`` typer takes an option's first name for a default.
+        given = [*([told.default] if isinstance(told.default, str) else []), *(told.param_decls or ())]
+        names = ", ".join(given or [f"--{name.replace('_', '-')}"])
         flag = annotation is bool or set(get_args(annotation)) == {bool, NoneType}
         value = "" if flag else " " + (told.metavar or choices(annotation) or name.upper())
         needed = parameter.default is inspect.Parameter.empty

@@ -101,7 +101,10 @@ def test_a_background_behind_a_video_and_a_picture(checkpoint, clip, tmp_path, c
     assert "knows no class 'dog'" in capsys.readouterr().err
 
 
-def test_video_and_background_know_a_network_of_their_own(clip, tmp_path, capsys):
+def test_video_and_background_know_a_network_of_their_own(clip, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("streets", "people"):  # folders that happen to have a network's name
+        (tmp_path / name).mkdir()
     options = ["--size", "32x32", "--scales", "1", "--device", "cpu"]
     assert main(["video", str(clip), str(tmp_path / "seen.mkv"), *options]) == 0
     assert "with streets, which ships" in capsys.readouterr().err
@@ -116,6 +119,9 @@ def test_video_and_background_know_a_network_of_their_own(clip, tmp_path, capsys
         (["peple", "in.mp4", "out.mp4"], "did you mean 'people'"),
         (["in.mp4"], "two names are needed, IN and OUT"),
         (["people", "in.mp4"], "two names are needed, IN and OUT"),
+        (["people"], "people is a network; name IN and OUT after it"),
+        (["in.mp4", "out.mp4"], "no such video, picture, folder or list: in.mp4"),
+        (["mynet", "in.mp4", "out.mp4"], "no file, folder or network is called 'mynet'"),
         (["people", "in.mp4", "out.mp4", "more.mp4"], "two names are needed, IN and OUT"),
         (["none.mp4", "in.mp4", "out.mp4"], "no checkpoint at none.mp4"),
     ],

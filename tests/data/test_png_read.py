@@ -1,6 +1,7 @@
 import io
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -98,3 +99,11 @@ def test_a_damaged_file_is_told_as_pillow_tells_it(pixels, tmp_path, monkeypatch
         refused += isinstance(expected, str)
         np.testing.assert_array_equal(found, expected)
     assert refused > 20
+
+
+def test_beside_the_main_thread_pillow_decodes(pixels, tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(pixels).save(path)
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(decode_quickly, path, (47, 61)).result() is None
+        np.testing.assert_array_equal(threads.submit(read_image, path).result(), pixels)

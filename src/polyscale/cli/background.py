@@ -68,8 +68,10 @@ def background_command(
     import polyscale
     from polyscale.video.background import PICTURE_SUFFIXES, Scene, background_of_image, background_of_video
     from polyscale.video.sink import VIDEO_SUFFIXES, check_target
+    from polyscale.video.source import check_source
 
     still = out.suffix.lower() in PICTURE_SUFFIXES
+    check_source(source)
     check_target(out, source, replace, (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES))
     predictor = polyscale.load(checkpoint, device, precision.value, trust or ())
     if by_default:

@@ -33,7 +33,7 @@ def evaluate_command(
         Path | None,
         typer.Option(
             "--out",
-            help="Folder of scores.json and the CSV files. By default beside the checkpoint, or evaluation/.",
+            help="Folder of scores.json and CSV files. By default evaluation/NETWORK-DATA-SPLIT beside the network.",
         ),
     ] = None,
     report: Annotated[

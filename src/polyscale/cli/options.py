@@ -188,22 +188,22 @@ def _is_count(text: str) -> bool:
     return text.isdecimal() and len(text) <= LONGEST_NUMBER and int(text) > 0
 
 
-def take_network(parts: list[str], default: str) -> tuple[str, list[str], bool]:
+def take_network(parts: list[str], default: str) -> tuple[str | Path, list[str], bool]:
     """The network before other arguments, or the one that ships for this; the others; whether it is the default.
 
     Raises:
         UserError: the first argument is nearly a network's name; the message names the nearest.
     """
-    from polyscale.models.finding import find_network, names_network
+    from polyscale.models.finding import find_network, names_network, shipped_file
 
     if parts and names_network(parts[0]):
         return parts[0], parts[1:], False
     if len(parts) > 1 and re.fullmatch(r"[\w-]*[A-Za-z_][\w-]*", parts[0]) and not Path(parts[0]).exists():
         find_network(parts[0])
-    return default, parts, True
+    return shipped_file(default), parts, True
 
 
-def source_and_target(parts: list[str], default: str, example: str) -> tuple[str, str, Path, bool]:
+def source_and_target(parts: list[str], default: str, example: str) -> tuple[str | Path, str, Path, bool]:
     """Network, source and target of ``[NETWORK] IN OUT``, and whether the network is the default.
 
     Raises:
@@ -211,9 +211,11 @@ def source_and_target(parts: list[str], default: str, example: str) -> tuple[str
     """
     from polyscale.models.finding import find_network
 
-    network, rest, by_default = take_network(parts, default)
-    if by_default and len(rest) == 3:
-        find_network(rest[0])  # says why it is none
+    network, rest, by_default = (
+        (find_network(parts[0]), parts[1:], False) if len(parts) == 3 else take_network(parts, default)
+    )
+    if not by_default and not rest:
+        raise UserError(f"{network} is a network; name IN and OUT after it: {example}")
     if len(rest) != 2:
         raise UserError(f"two names are needed, IN and OUT, after the network if one is named: {example}")
     return network, rest[0], Path(rest[1]), by_default

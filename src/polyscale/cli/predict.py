@@ -62,7 +62,7 @@ def predict_command(
     found = find_images(paths, out)  # a wrong path is told before the network is loaded
     predictor = polyscale.load(network, device, precision.value, trust or (), adaptive)
     if by_default:
-        say(f"with {network}, which ships with Polyscale; name another network before the images")
+        say(f"with {DEFAULT}, which ships with Polyscale; name another network before the images")
     alone = len(found) == 1
     bar = open_bar("predicting", "tiles" if alone else "images")
 

@@ -62,8 +62,10 @@ def video_command(
     from polyscale.video import label_video
     from polyscale.video.draw import check_shown
     from polyscale.video.sink import check_target
+    from polyscale.video.source import check_source
 
     check_shown(shown)
+    check_source(source)
     check_target(out, source, replace)
     predictor = polyscale.load(checkpoint, device, precision.value, trust or ())
     if by_default:

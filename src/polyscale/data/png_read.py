@@ -6,6 +6,7 @@ the process, and that of imagecodecs lost references to None until Python 3.11 d
 """
 
 import os
+import threading
 import zlib
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,15 @@ _RGB = (8, 2)
 def decode_quickly(path: str | Path, size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
     """The pixels of an 8-bit RGB PNG as stored, (H, W, 3), or None where Pillow is to decode it.
 
-    That is so without ``pyspng``, and for anything unusual or damaged, of which Pillow tells what is wrong.
+    That is so without ``pyspng``, for anything unusual or damaged, of which Pillow tells what is wrong, and beside the
+    main thread: Pillow lets other threads run while it decodes, and pyspng does not.
 
     Args:
         path: of a PNG.
         size: width and height, from its header.
     """
+    if threading.current_thread() is not threading.main_thread():
+        return None
     if png_header(path) != _RGB or has_late_metadata(path):
         return None
     try:

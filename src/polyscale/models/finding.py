@@ -10,7 +10,7 @@ from polyscale.errors import UserError, nearest
 from polyscale.files import refuse_address
 from polyscale.models.metadata import unpack
 
-__all__ = ["SHIPPED", "Shipped", "find_network", "names_network", "shipped_networks"]
+__all__ = ["SHIPPED", "Shipped", "find_network", "names_network", "shipped_file", "shipped_networks"]
 
 SHIPPED = Path(__file__).with_name("shipped")
 """Networks that ship with the package, one safetensors file each."""
@@ -68,6 +68,11 @@ def find_network(name: str | Path) -> Path:
         f"no file, folder or network is called {text!r}{nearest(text, known)}; networks that ship with Polyscale: "
         f"{', '.join(sorted(known)) or 'none'}"
     )
+
+
+def shipped_file(name: str) -> Path:
+    """The file of a network that ships, whatever else has its name in the working folder."""
+    return _shipped()[name]
 
 
 def shipped_networks() -> list[Shipped]:

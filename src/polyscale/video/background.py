@@ -4,12 +4,13 @@ import contextlib
 from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from typing_extensions import Unpack
 
 from polyscale.data.images import read_image
 from polyscale.errors import UserError
@@ -21,9 +22,6 @@ from polyscale.video.matte import compose, foreground, guided, without_islands
 from polyscale.video.run import Progress, VideoSummary, Watcher, Watching, convert
 from polyscale.video.sink import VIDEO_SUFFIXES, check_target
 from polyscale.video.source import Array, Frame, open_source
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 __all__ = ["PICTURE_SUFFIXES", "Scene", "background_of_image", "background_of_video", "classes_to_keep"]
 
@@ -138,7 +136,7 @@ def background_of_video(
     sound: bool = True,
     replace: bool = False,
     progress: Progress | None = None,
-    **watching: "Unpack[Watching]",
+    **watching: Unpack[Watching],
 ) -> VideoSummary:
     """Put another background behind the kept classes of a video.
 

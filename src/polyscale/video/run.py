@@ -3,12 +3,13 @@
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import Unpack
 
 from polyscale.errors import UserError
 from polyscale.inference.predictor import Predictor
@@ -19,9 +20,6 @@ from polyscale.video.overlap import Timing, overlap
 from polyscale.video.sink import check_target, write_video
 from polyscale.video.smoothing import Flicker, Smoothing, change
 from polyscale.video.source import Frame, Source, open_source
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 __all__ = ["VideoSummary", "Watcher", "Watching", "convert", "label_video"]
 
@@ -153,7 +151,7 @@ def label_video(
     legend: bool = False,
     replace: bool = False,
     progress: Progress | None = None,
-    **watching: "Unpack[Watching]",
+    **watching: Unpack[Watching],
 ) -> VideoSummary:
     """Show what a network sees in a video.
 

@@ -73,9 +73,8 @@ def open_source(given: str | Path, rate: float = 25.0) -> Source:
     """
     if str(given).isdecimal():
         return _open_camera(int(str(given)))
+    check_source(given)
     path = Path(given)
-    if not path.exists():
-        refuse_address(given)
     if path.is_dir():
         found = sorted(filter(_is_picture, path.iterdir()), key=_natural)
         if not found:
@@ -83,11 +82,22 @@ def open_source(given: str | Path, rate: float = 25.0) -> Source:
         return Pictures(str(path), found, rate)
     if path.suffix.lower() == ".txt":
         return Pictures(str(path), _listed(path), rate)
-    if not path.is_file():
-        raise UserError(f"no such video, folder or list: {path}; a camera is named by its number, 0 for the first")
     if path.suffix.lower() in IMAGE_SUFFIXES and path.suffix.lower() != ".gif":
         raise UserError(f"{path} is one picture; name a folder of them, a list, or a video")
     return Video(path)
+
+
+def check_source(given: str | Path) -> None:
+    """Make sure that there is something to read, before a network is loaded.
+
+    Raises:
+        UserError: there is not.
+    """
+    if not str(given).isdecimal() and not Path(given).exists():
+        refuse_address(given)
+        raise UserError(
+            f"no such video, picture, folder or list: {given}; a camera is named by its number, 0 the first"
+        )
 
 
 def load_av() -> Any:
