@@ -24,4 +24,4 @@ def test_every_file_of_the_package_is_in_the_wheel(tmp_path):
     assert wanted - held == set()
     for name in ("report.html.j2", "try.html.j2", "stage.html.j2", "report.css", "js/stage.js", "js/try.js"):
         assert f"polyscale/report/templates/{name}" in held
-    assert {f"polyscale/models/shipped/{name}-lite0.safetensors" for name in ("camvid", "people")} <= held
+    assert {f"polyscale/models/shipped/{name}-lite0.safetensors" for name in ("camvid", "people", "person")} <= held

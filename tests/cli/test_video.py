@@ -103,13 +103,13 @@ def test_a_background_behind_a_video_and_a_picture(checkpoint, clip, tmp_path, c
 
 def test_video_and_background_know_a_network_of_their_own(clip, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for name in ("streets", "people"):  # folders that happen to have a network's name
+    for name in ("streets", "person"):  # folders that happen to have a network's name
         (tmp_path / name).mkdir()
     options = ["--size", "32x32", "--scales", "1", "--device", "cpu"]
     assert main(["video", str(clip), str(tmp_path / "seen.mkv"), *options]) == 0
     assert "with streets, which ships" in capsys.readouterr().err
     assert main(["background", str(clip), str(tmp_path / "behind.mkv"), *options]) == 0
-    assert "with people, which ships" in capsys.readouterr().err
+    assert "with person, which ships" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["video", "background"])

@@ -10,7 +10,7 @@ from polyscale.cli.video import report
 
 __all__ = ["background_command"]
 
-DEFAULT = "people"
+DEFAULT = "person"
 
 _NOTHING = 1e-4
 """Share of a picture below which nothing worth mentioning is kept."""

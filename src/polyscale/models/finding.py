@@ -15,7 +15,7 @@ __all__ = ["SHIPPED", "Shipped", "find_network", "names_network", "shipped_file"
 SHIPPED = Path(__file__).with_name("shipped")
 """Networks that ship with the package, one safetensors file each."""
 
-SHORT = {"streets": "camvid-lite0", "people": "people-lite0"}
+SHORT = {"streets": "camvid-lite0", "people": "people-lite0", "person": "person-lite0"}
 """Short names of networks that ship."""
 
 BEST = ("best.safetensors", "last.safetensors", "model.safetensors")
