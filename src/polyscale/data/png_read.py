@@ -1,8 +1,8 @@
 """What a PNG's header and chunks tell before its pixels are decoded, and a decoder that is quicker than Pillow's.
 
 Unpacking takes a third of Pillow's time; the rest goes into the filters of the rows, which libspng computes with vector
-instructions. ``pyspng`` brings it; without it Pillow decodes everything. (On damaged files torchvision's decoder ended
-the process, and that of imagecodecs lost references to None until Python 3.11 did.)
+instructions. ``pyspng`` brings it; without it Pillow decodes everything. With the decoders of torchvision and
+imagecodecs damaged files ended the process.
 """
 
 import os
